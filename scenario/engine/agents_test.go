@@ -18,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/agent"
+	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus/membus"
 	"github.com/twinfleet/twinfleet/internal/swarm/clock"
 	"github.com/twinfleet/twinfleet/internal/swarm/lead"
@@ -55,12 +56,16 @@ type swarm struct {
 	token  seal.Token
 	stops  map[string]context.CancelFunc
 	going  sync.WaitGroup
+	wrap   func(name string, b bus.Bus) bus.Bus // what an agent is given for its bus; may be nil
 }
 
 // join starts an agent.
 func (s *swarm) join(name string, o agent.Options) {
 	s.t.Helper()
 	o.Bus, o.Name, o.Token = s.server.Connect(), name, s.token
+	if s.wrap != nil {
+		o.Bus = s.wrap(name, o.Bus)
+	}
 	o.Logger = slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("agent", name)
 	a, err := agent.New(o)
 	if err != nil {
@@ -136,6 +141,7 @@ type swarmed struct {
 	during func(s *swarm, l *lead.Lead)
 	ends   bool // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
 	watch  []report.Observer
+	wrap   func(name string, b bus.Bus) bus.Bus // as swarm.wrap
 	rec    *metrics.Recorder
 	books  *books
 }
@@ -170,6 +176,7 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 	x.rec = metrics.NewRecorder(metrics.Options{})
 	o := engine.Options{Scenario: sc, Recorder: x.rec, Observers: x.watch}
 	s := newTestSwarm(t)
+	s.wrap = x.wrap
 	var leads *lead.Lead
 	var err error
 	defer s.over()

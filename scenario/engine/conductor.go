@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -36,6 +37,7 @@ type conductor struct {
 	outages        *outage.Watch
 	contradictions contradictions
 	reading        reading
+	walking        atomic.Bool // a stage has been entered
 }
 
 func newConductor(ctx context.Context, e *Engine, t *target.Target, ids *target.Identities, came *outcome) (*conductor, error) {
@@ -110,6 +112,15 @@ func (c *conductor) lost(agent, why string, devices int, _ time.Time) {
 	text := "agent " + agent + " was lost"
 	c.noteAgents() // a report says it
 	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: text, Detail: why + "; " + human.Number(devices, "device") + " went with it"})
+	c.heedLoss()
+}
+
+// heedLoss ends a run that cannot go on without an agent that was lost. One that is taken over first enters the stages that have begun: what was
+// measured in them is told.
+func (c *conductor) heedLoss() {
+	if c.opts.Agents == nil || !c.walking.Load() {
+		return
+	}
 	if err := c.opts.Agents.Loss(); err != nil {
 		c.stop(err)
 	}

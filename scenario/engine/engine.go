@@ -82,11 +82,7 @@ func New(o Options) *Engine {
 	e := &Engine{opts: o, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
 	e.sc, e.unfit = settle(&o)
 	e.ledger.Observe(o.Observers...)
-	var names []string
-	for i := range e.sc.Stages {
-		names = append(names, e.sc.Stages[i].Name)
-	}
-	e.unled = o.Resume.led(names)
+	e.unled = o.Resume.led(e.sc.Stages)
 	e.soft, e.stop = context.WithCancelCause(context.Background())
 	return e
 }
@@ -130,6 +126,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	came.bounds.Excuse(func(i int, v *threshold.Verdict) { byhand.Excuse(e.sc, e.ledger.Began(), e.controls.acts(), i, v) })
 	err := cmp.Or(e.ledger.Begin(start, r), e.unfit)
 	if err == nil {
+		e.opts.Resume.tell(&e.ledger)
 		err = e.run(ctx, &came)
 	}
 	e.stop(nil)

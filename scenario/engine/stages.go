@@ -33,6 +33,8 @@ func (c *conductor) walk(ctx context.Context) error {
 		stage, over := c.controls.stage(ctx, t.Name, t.Paused) // before it is told of: who hears of a stage can end it
 		c.ledger.Tell(report.Event{Kind: report.KindStage, OK: true, Text: t.Name, Done: i + 1, Total: len(c.sc.Stages), Detail: describe(t)})
 		leave := c.gate.Enter(i, t.Name, t.Duration)
+		c.walking.Store(true)
+		c.heedLoss()
 		err = c.runStage(stage, i, begin, t, tell)
 		leave()
 		c.ran = c.fleet.Ran()

@@ -1,8 +1,9 @@
 package engine
 
 import (
-	"cmp"
 	"net"
+	"slices"
+	"strings"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
@@ -22,14 +23,16 @@ func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 	return w, err
 }
 
-// doubt says why nothing can be said of a stage, for this process' part or for that of an agent.
+// doubt says why nothing can be said of a stage, what happened first: nobody led it, agents did not do their part, and last what may follow from
+// that, this process' own part.
 func (e *Engine) doubt(w *watch.Watch) func(stage string) string {
 	return func(stage string) string {
-		why := cmp.Or(e.unled[stage], w.Doubt(stage))
-		if why == "" && e.opts.Agents != nil {
-			why = e.opts.Agents.Doubt(stage)
+		why := []string{e.unled[stage]}
+		if e.opts.Agents != nil {
+			why = append(why, e.opts.Agents.Doubt(stage))
 		}
-		return why
+		why = append(why, w.Doubt(stage))
+		return strings.Join(slices.DeleteFunc(why, func(x string) bool { return x == "" }), "; ")
 	}
 }
 

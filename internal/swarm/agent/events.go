@@ -22,7 +22,8 @@ type events struct {
 	first sync.Map               // which: by index
 	last  atomic.Pointer[string] // what the last of them said
 
-	sending sync.Mutex // one batch at a time
+	sending chan struct{} // one batch at a time: holds one while one is told
+	news    chan struct{} // that there is something to tell; holds one
 
 	mu      sync.Mutex // protects the following fields
 	waiting []protocol.Event
@@ -31,13 +32,14 @@ type events struct {
 }
 
 const (
-	eventsEvery = 100 * time.Millisecond // between two batches
+	eventsEvery = 100 * time.Millisecond // between two batches, at least
+	quietEvery  = time.Second            // between two when there is nothing to tell but that: results of queries wait for it
 	mostEvents  = 200_000                // wait at most: a minute of many
 	mostBatch   = 2_000                  // in a batch
 )
 
 func newEvents(w *work, follow []int) *events {
-	e := &events{work: w, follow: make(map[int]bool, len(follow))}
+	e := &events{work: w, follow: make(map[int]bool, len(follow)), news: make(chan struct{}, 1), sending: make(chan struct{}, 1)}
 	for _, i := range follow {
 		e.follow[i] = true
 	}
@@ -52,6 +54,7 @@ func (e *events) add(x protocol.Event) {
 		return
 	}
 	e.waiting = append(e.waiting, x)
+	e.tell()
 }
 
 func (e *events) reporting(index int, sent time.Time) {
@@ -106,13 +109,38 @@ func (e *events) accounts(r *runner.Runner, mine iter.Seq[int]) {
 
 // send tells what there is, until ctx ends.
 func (e *events) send(ctx context.Context) {
-	for wait.For(ctx, eventsEvery) == nil {
+	for e.due(ctx) == nil {
+		var left int
 		var err error
-		e.work.agent.control.spend(func() { _, err = e.batch(ctx) })
+		e.work.agent.control.spend(func() { left, err = e.batch(ctx) })
+		if left > 0 {
+			e.tell()
+		}
 		if err != nil && ctx.Err() == nil {
 			e.work.agent.log.Debug("what devices learnt is not told yet", "error", err)
 		}
 	}
+}
+
+// tell says that there is something to tell.
+func (e *events) tell() {
+	select {
+	case e.news <- struct{}{}:
+	default:
+	}
+}
+
+// due waits until a batch is to be told: soon when devices have learnt something, so that what they learn meanwhile goes with it; else once in a while.
+func (e *events) due(ctx context.Context) error {
+	quiet := time.NewTimer(quietEvery - eventsEvery)
+	defer quiet.Stop()
+	select {
+	case <-e.news:
+	case <-quiet.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return wait.For(ctx, eventsEvery)
 }
 
 // lingering is how long an agent whose devices have left keeps what it knows for a coordinator that takes the run over.
@@ -121,7 +149,9 @@ const lingering = 10 * time.Minute
 // flush tells all that there is.
 func (e *events) flush(ctx context.Context) error {
 	for {
-		left, err := e.batch(ctx)
+		var left int
+		var err error
+		e.work.agent.control.spend(func() { left, err = e.batch(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -142,8 +172,12 @@ const batchTimeout = 2 * time.Second
 
 // batch tells the first of what there is, and how much is left.
 func (e *events) batch(ctx context.Context) (left int, err error) {
-	e.sending.Lock()
-	defer e.sending.Unlock()
+	select {
+	case e.sending <- struct{}{}:
+		defer func() { <-e.sending }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
 	e.mu.Lock()
 	until := time.Now()
 	n := min(len(e.waiting), mostBatch)

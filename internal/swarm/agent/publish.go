@@ -10,16 +10,27 @@ import (
 	"github.com/twinfleet/twinfleet/report"
 )
 
-// status says some times a second how this agent stands.
+// statusEvery is how often an agent says how it stands while that does not change: that it is there. Who leads holds one for lost of which it has
+// heard nothing for 3 s.
+const statusEvery = time.Second
+
+// status says how this agent stands: some times a second while that changes, else once.
 func (w *work) status(ctx context.Context) {
 	subject := protocol.StatusSubject(w.session.id, w.agent.o.Name)
+	var last protocol.Status
+	var told time.Time
 	for wait.For(ctx, w.ask.Every) == nil {
 		var err error
 		w.agent.control.spend(func() {
+			now := w.standing()
+			if time.Since(told) < statusEvery && now.Same(&last) {
+				return
+			}
 			var b []byte
-			if b, err = json.Marshal(w.standing()); err == nil {
+			if b, err = json.Marshal(now); err == nil {
 				err = w.agent.o.Bus.Publish(subject, b)
 			}
+			last, told = *now, time.Now()
 		})
 		if err != nil {
 			w.agent.log.Debug("how this agent stands is not told", "error", err)
@@ -63,7 +74,7 @@ func (w *work) publish(ctx context.Context, final bool) error {
 	cpu, lag := lately(w.rec.Figures())
 	return w.keeper.Keep(ctx, c, &protocol.Now{
 		At: w.told(c.At), Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Provisioned: f.Provisioned(),
-		Clock: w.clock(), Own: int(w.devices.Load()), Final: final,
+		Clock: w.clock(), Own: int(w.devices.Load()), Stopped: w.stopped.Load(), Final: final,
 		Control: w.agent.control.taken(), CPU: cpu, Lag: lag,
 	})
 }

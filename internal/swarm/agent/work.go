@@ -39,7 +39,8 @@ type work struct {
 	target  *target.Target
 	events  *events
 	pinger  *clock.Pinger
-	beat    atomic.Int64 // when the coordinator was last heard of, as Unix nanoseconds of this process
+	beat    atomic.Int64                     // when the coordinator was last heard of, as Unix nanoseconds of this process
+	stopped atomic.Pointer[protocol.Stopped] // that the devices left before their time; nil when they did not
 
 	orders  chan protocol.Order
 	runner  *runner.Runner  // nil before the start
@@ -194,7 +195,7 @@ const goneEvery = 100 * time.Millisecond
 func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, background *sync.WaitGroup) error {
 	poll := time.NewTicker(goneEvery)
 	defer poll.Stop()
-	leaving, killed := make(chan struct{}), false
+	leaving, killed, lost := make(chan struct{}), false, false
 	hard, kill := context.WithCancel(ctx)
 	defer kill()
 	for {
@@ -208,7 +209,7 @@ func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, bac
 			case o.Kind == protocol.Leave && !w.left:
 				w.leave(hard, leaving)
 			case o.Kind == protocol.Kill, o.Kind == protocol.Lost && o.Agent == w.agent.o.Name:
-				killed = true
+				killed, lost = true, o.Kind == protocol.Lost
 				kill()
 				w.leave(hard, leaving)
 			case o.Kind == protocol.Lost:
@@ -217,10 +218,18 @@ func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, bac
 				w.order(&o)
 			}
 		case <-poll.C:
+			if w.runner == nil && w.silent() > lingering { // the run never began: this agent is free for others
+				return ErrGone
+			}
 			w.alone(hard, leaving)
 		case <-leaving:
-			if killed {
-				return nil
+			switch {
+			case lost:
+				return nil // nobody hears it
+			case killed:
+				last, cancel := context.WithTimeout(ctx, finishing)
+				defer cancel()
+				return w.finish(last)
 			}
 			return w.finish(ctx)
 		case <-ctx.Done():
@@ -326,50 +335,23 @@ func (w *work) takeOver(o *protocol.Order) {
 	w.devices.Add(int64(len(gained)))
 }
 
-// soonGone is after how long of silence the next stage begins without a coordinator's word, when it is due.
-const soonGone = 2 * time.Second
+// finishing is how long an agent whose devices had to leave at once may take to hand on what is known: whoever leads waits a bit longer.
+const finishing = 8 * time.Second
 
-// alone goes on without a coordinator, or ends, as the run says, when it is gone.
-func (w *work) alone(hard context.Context, leaving chan struct{}) {
-	r := w.runner
-	silent := w.silent()
-	if r == nil || w.left || silent < soonGone {
-		return
+// finish hands on what is known when the devices have left. All but the very last message is counted as coordination: that one says the count.
+func (w *work) finish(ctx context.Context) (err error) {
+	if w.runner == nil {
+		return nil
 	}
-	p := r.Place()
-	switch {
-	case w.ask.OnLoss == "stop":
-		if silent > w.ask.Patient {
-			w.leave(hard, leaving)
-		}
-	case p.Over:
-		if silent > w.ask.Patient {
-			w.leave(hard, leaving)
-		}
-	case p.Stage < 0 || p.Told:
-	default:
-		t := &w.sc.Stages[p.Stage]
-		end := p.Began.Add(t.Duration)
-		if t.Duration == 0 { // it would end with steps that nobody takes any more
-			if end = time.Now(); silent < w.ask.Patient {
-				return
-			}
-		}
-		switch {
-		case time.Now().Before(end):
-		case p.Stage+1 < len(w.sc.Stages) && t.Duration > 0:
-			r.Stage(p.Stage+1, end)
-		default:
-			r.End(end)
-		}
-	}
-}
-
-// finish hands on what is known when the devices have left.
-func (w *work) finish(ctx context.Context) error {
-	w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name))
+	spend := w.agent.control.spend
+	spend(func() { w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name)) })
 	if err := w.events.flush(ctx); err != nil {
 		return err
 	}
-	return w.publish(ctx, true)
+	spend(func() { err = w.publish(ctx, false) })
+	if err != nil {
+		return err
+	}
+	spend(func() { err = w.publish(ctx, true) })
+	return err
 }

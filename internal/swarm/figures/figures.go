@@ -4,7 +4,6 @@ package figures
 import (
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
@@ -16,23 +15,27 @@ type Keeper struct {
 	name string
 	pack *protocol.Packer
 
-	mu    sync.Mutex // protects the following fields
-	done  bool       // the last numbers are kept
-	store bus.Store  // nil before the first time
+	turn  chan struct{} // protects the following fields: holds one while somebody has them, perhaps for as long as there is no connection
+	done  bool          // the last numbers are kept
+	store bus.Store     // nil before the first time
 	open  func(context.Context) (bus.Store, error)
 	sent  map[int][]*metrics.SeriesSnapshot // what is kept already, by stage
 }
 
 // New makes a Keeper of a process' numbers, under its name. open opens the store, when it is needed first.
 func New(name string, pack *protocol.Packer, open func(context.Context) (bus.Store, error)) *Keeper {
-	return &Keeper{name: name, pack: pack, open: open, sent: make(map[int][]*metrics.SeriesSnapshot)}
+	return &Keeper{name: name, pack: pack, open: open, turn: make(chan struct{}, 1), sent: make(map[int][]*metrics.SeriesSnapshot)}
 }
 
 // Keep keeps numbers, and what else is known; now is given what of the numbers belongs to it. now.At is the time of the numbers by the run's
 // clock. After those that are Final no others are kept.
 func (k *Keeper) Keep(ctx context.Context, c *metrics.Contribution, now *protocol.Now) (err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	select {
+	case k.turn <- struct{}{}:
+		defer func() { <-k.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if k.done { // numbers that were copied before the last ones
 		return nil
 	}

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 )
 
 // sum adds up a number of all agents that are there.
@@ -130,34 +132,28 @@ func (l *Lead) Delivered([]byte, time.Time) {}
 // Listening has nothing to do: agents measure no deliveries.
 func (l *Lead) Listening(bool) {}
 
-// Doubt is why the load of a stage was not the one that was asked for.
+// Doubt is why the load of a stage was not the one that was asked for: what happened first, losses before lateness that may follow from them.
 func (l *Lead) Doubt(stage string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var lost, late []string
 	for _, a := range l.agents {
-		if why := a.now.Doubts[stage]; why != "" {
-			return fmt.Sprintf("agent %s: %s", a.name, why)
+		if x := a.lost; x != nil && l.spoils(x, stage) {
+			lost = append(lost, fmt.Sprintf("agent %s was lost with %s: %s", a.name, human.Number(x.devices, "device"), x.why))
 		}
-		if x := a.lost; x != nil && (x.stage == stage || l.o.OnLoss != Redistribute && l.after(x.stage, stage)) {
-			return fmt.Sprintf("agent %s was lost with %d devices: %s", a.name, x.devices, x.why)
+		if why := a.now.Doubts[stage]; why != "" {
+			late = append(late, fmt.Sprintf("agent %s: %s", a.name, why))
 		}
 	}
-	return ""
+	all := append(lost, late...)
+	if n := len(all) - mostDoubts; n > 0 {
+		all = append(all[:mostDoubts:mostDoubts], fmt.Sprintf("and %d more", n))
+	}
+	return strings.Join(all, "; ")
 }
 
-// after reports whether a stage comes after another.
-func (l *Lead) after(first, then string) bool {
-	seen := false
-	for i := range l.work.Scenario.Stages {
-		switch name := l.work.Scenario.Stages[i].Name; {
-		case name == first:
-			seen = true
-		case name == then:
-			return seen
-		}
-	}
-	return false
-}
+// mostDoubts is how many reasons are told one by one.
+const mostDoubts = 3
 
 // Figures are what is known of each agent, a copy.
 func (l *Lead) Figures() (all []report.Agent) {
@@ -172,6 +168,7 @@ func (l *Lead) Figures() (all []report.Agent) {
 			x.Devices, x.Connected, x.CPU, x.Lag, x.States = a.lost.devices, 0, 0, 0, nil
 			x.Lost = &report.AgentLoss{Stage: a.lost.stage, Devices: a.lost.devices, Why: a.lost.why, Choice: l.o.OnLoss, At: a.lost.at}
 		}
+		x.TookOver = max(0, x.Devices-a.first)
 		all = append(all, x)
 	}
 	return all

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -57,7 +56,9 @@ func (l *Lead) watch() error {
 	}))
 	l.mu.Lock()
 	for _, a := range l.agents {
-		a.heard = time.Now()
+		if a.heard.IsZero() {
+			a.heard = time.Now()
+		}
 	}
 	l.mu.Unlock()
 	l.going.Go(l.write)
@@ -104,21 +105,31 @@ const beatEvery = 250 * time.Millisecond
 func (l *Lead) beat() {
 	for wait.For(l.ctx, beatEvery) == nil {
 		_ = l.o.Bus.Publish(protocol.BeatSubject(l.o.Run), nil) // none arrives while there is no connection
-		l.mu.Lock()
-		var silent []string
-		now := time.Now()
-		if !l.upSince.IsZero() && now.Sub(l.upSince) > l.o.Silence && now.Sub(l.echo) < 4*beatEvery {
-			for _, a := range l.agents {
-				if a.lost == nil && !a.now.Final && now.Sub(a.heard) > l.o.Silence {
-					silent = append(silent, a.name)
-				}
-			}
-		}
-		l.mu.Unlock()
-		for _, name := range silent {
+		for _, name := range l.silent(time.Now()) {
 			l.Lose(name, fmt.Sprintf("nothing was heard of it for %s", l.o.Silence))
 		}
 	}
+}
+
+// silent are the agents of which nothing was heard for too long, though this process hears itself. Stop gives up here when it does not.
+func (l *Lead) silent(now time.Time) (names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.upSince.IsZero() || now.Sub(l.echo) >= 4*beatEvery:
+		if l.giveUp != nil && now.Sub(l.hears) > lastWord {
+			l.giveUp(errDeaf)
+		}
+		return nil
+	case now.Sub(l.upSince) > l.o.Silence:
+		for _, a := range l.agents {
+			if !a.told() && now.Sub(a.heard) > l.o.Silence {
+				names = append(names, a.name)
+			}
+		}
+	}
+	l.hears = now
+	return names
 }
 
 // find is an agent by its name; nil when there is none. The caller holds the lock.
@@ -140,9 +151,9 @@ func (l *Lead) stands(subject string, data []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.agents {
-		if a.lost == nil && protocol.StatusSubject(l.o.Run, a.name) == subject {
+		if !a.told() && protocol.StatusSubject(l.o.Run, a.name) == subject {
 			a.status, a.heard = s, time.Now()
-			if !l.leaving {
+			if !l.leaving && a.lost == nil {
 				a.connected = s.Counts[fleet.StateConnected]
 			}
 		}
@@ -153,8 +164,9 @@ func (l *Lead) stands(subject string, data []byte) {
 func (l *Lead) figures(e bus.Entry) {
 	if a := l.take(e); a != nil {
 		l.mu.Lock()
-		defer l.mu.Unlock()
 		a.heard = time.Now()
+		l.mu.Unlock()
+		l.left(a)
 	}
 }
 
@@ -165,24 +177,33 @@ const rereading = 2 * time.Second
 func (l *Lead) reread(name string) {
 	l.mu.Lock()
 	a := l.find(name)
-	over := a == nil || a.lost != nil || a.now.Final
+	over := a == nil || a.told()
 	l.mu.Unlock()
 	if over {
 		return
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, rereading)
 	defer cancel()
+	if err := l.read(ctx, name); err != nil {
+		l.log.Warn("the last numbers of an agent cannot be read", "agent", name, "error", err)
+	}
+	l.left(a)
+}
+
+// read takes the numbers that an agent has kept so far.
+func (l *Lead) read(ctx context.Context, name string) error {
 	keys, err := l.store.Keys(ctx, protocol.PrefixFig+"."+name)
+	if err != nil {
+		return fmt.Errorf("reading the numbers of agent %s: %w", name, err)
+	}
 	for _, key := range keys {
-		var e bus.Entry
-		if e, err = l.store.Get(ctx, key); err != nil {
-			break
+		e, err := l.store.Get(ctx, key)
+		if err != nil {
+			return fmt.Errorf("reading the numbers of agent %s: %w", name, err)
 		}
 		l.take(e)
 	}
-	if err != nil {
-		l.log.Warn("the last numbers of an agent cannot be read", "agent", name, "error", err)
-	}
+	return nil
 }
 
 // take takes an agent's numbers, unless there are newer ones, and gives the agent; nil when it took none.
@@ -195,7 +216,7 @@ func (l *Lead) take(e bus.Entry) *agent {
 	defer l.taking.Unlock()
 	l.mu.Lock()
 	a := l.find(name)
-	gone := a == nil || a.lost != nil
+	gone := a == nil || a.gone()
 	l.mu.Unlock()
 	if gone || a.taken[stage] >= e.Revision {
 		return nil
@@ -232,7 +253,7 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 	l.mu.Lock()
 	a := l.find(b.Agent)
 	known := a != nil && b.Number <= a.batches
-	gone := a == nil || a.lost != nil
+	gone := a == nil || a.gone()
 	l.mu.Unlock()
 	switch {
 	case gone:
@@ -261,7 +282,7 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 func (l *Lead) known() (until time.Time, margin time.Duration) {
 	first := true
 	for _, a := range l.agents {
-		if a.lost != nil || a.now.Final {
+		if a.told() {
 			continue
 		}
 		if first || a.until.Before(until) {
@@ -289,53 +310,6 @@ func (l *Lead) event(e *protocol.Event) {
 		defer l.mu.Unlock()
 		l.accounts[e.Account.Index] = e.Account.Account
 	}
-}
-
-// Lose says that an agent is no more: its process has ended, or nothing is heard of it. Only the first time that it is told of one counts.
-func (l *Lead) Lose(name, why string) {
-	l.reread(name) // perhaps it has ended because it had nothing more to do
-	l.mu.Lock()
-	a := l.find(name)
-	if a == nil || a.lost != nil || a.now.Final {
-		l.mu.Unlock()
-		return
-	}
-	x := &loss{at: a.heard, stage: l.stage, why: why, devices: l.cut.Count(name), connected: a.status.Counts[fleet.StateConnected]}
-	a.lost = x
-	for _, o := range l.agents {
-		if o.lost == nil {
-			x.others += o.status.Counts[fleet.StateConnected]
-		}
-	}
-	order := protocol.Order{Kind: protocol.Lost, At: x.at, Agent: name, Devices: x.devices, Why: why}
-	next, err := l.cut.Without(name)
-	if l.o.OnLoss == Redistribute {
-		if next, err = l.cut.Redistribute(name); err != nil {
-			l.loss = fmt.Errorf("%w: agent %s: %s; the others cannot take its devices over: %w", ErrLost, name, why, err)
-		}
-	}
-	if l.o.OnLoss == Fail {
-		l.loss = fmt.Errorf("%w: agent %s: %s", ErrLost, name, why)
-	}
-	if err == nil {
-		l.cut = next
-	}
-	heirs := slices.DeleteFunc(slices.Clone(l.agents), func(o *agent) bool { return o.lost != nil })
-	failed := l.loss != nil
-	l.changedLocked()
-	l.mu.Unlock()
-	a.part.End(x.at, "the agent was lost")
-	l.work.OnLoss(name, why, x.devices, x.at)
-	if l.o.OnLoss == Redistribute && !failed {
-		err := each(l.ctx, heirs, func(ctx context.Context, o *agent) error { return l.prove(ctx, o, next, next.Epoch()-1) })
-		if err == nil {
-			order.Cut, err = marshal(next)
-		}
-		if err != nil {
-			l.log.Error("devices of a lost agent are not taken over", "agent", name, "error", err)
-		}
-	}
-	l.say(order)
 }
 
 // Change changes the load of the stage that runs.

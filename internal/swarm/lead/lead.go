@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
@@ -55,6 +57,8 @@ var (
 	ErrAgents = errors.New("the run's agents are not ready")
 	// ErrLost is why a run ends that lost an agent.
 	ErrLost = errors.New("an agent was lost")
+	// ErrMissing is why a run cannot pass whose agents could not say in the end what they had measured last.
+	ErrMissing = errors.New("the last figures of agents are missing")
 )
 
 // Lead leads the agents of one run. It is an engine.Agents.
@@ -79,15 +83,16 @@ type Lead struct {
 	mu       sync.Mutex // protects the following fields
 	agents   []*agent   // by name
 	cut      *cut.Cut
-	stage    string // that runs
-	began    time.Time
+	begins   map[int]time.Time // of stages, as they were told, by number
 	loss     error
 	accounts map[int]fleet.Account
-	echo     time.Time     // when the Lead last heard itself
-	upSince  time.Time     // since when the connection stands; zero while it does not
-	downAt   time.Time     // since when it does not; zero while it stands
-	leaving  bool          // devices are told to leave
-	changed  chan struct{} // closed at the next change of what is known of agents
+	echo     time.Time               // when the Lead last heard itself
+	upSince  time.Time               // since when the connection stands; zero while it does not
+	downAt   time.Time               // since when it does not; zero while it stands
+	leaving  bool                    // devices are told to leave
+	hears    time.Time               // when this process last heard itself, or began to wait for the last of what agents know
+	giveUp   context.CancelCauseFunc // ends that wait; nil before
+	changed  chan struct{}           // closed at the next change of what is known of agents
 }
 
 var _ engine.Agents = (*Lead)(nil)
@@ -97,6 +102,7 @@ type agent struct {
 	name   string
 	hello  protocol.HelloAnswer
 	offer  protocol.OfferAnswer
+	first  int // devices that it began with
 	part   *metrics.Part
 	status protocol.Status
 
@@ -104,20 +110,10 @@ type agent struct {
 
 	heard   time.Time // when it last said something; zero before
 	now     protocol.Now
-	batches uint64    // that were heard
-	until   time.Time // of what it has told of its devices
-	lost    *loss
+	batches uint64         // that were heard
+	until   time.Time      // of what it has told of its devices
+	lost    *loss          // nil while it has its devices
 	taken   map[int]uint64 // revisions of the figures that were taken, by stage; -1 is what there is once
-}
-
-// loss is how an agent was lost.
-type loss struct {
-	at        time.Time
-	stage     string
-	why       string
-	devices   int // that it had
-	connected int // of them
-	others    int // devices of others that were connected then
 }
 
 // New makes a Lead. Close must be called.
@@ -141,14 +137,14 @@ func New(o Options) (*Lead, error) {
 		o.OnLoss = Fail
 	}
 	if o.Alone == "" {
-		o.Alone = "finish"
+		o.Alone = protocol.Finish
 	}
 	o.Agents = max(1, o.Agents)
 	pack, err := protocol.NewPacker()
 	if err != nil {
 		return nil, err
 	}
-	l := &Lead{o: o, log: o.Logger, pack: pack, orders: make(chan protocol.Order, 1024), records: make(chan []byte, 1), accounts: make(map[int]fleet.Account), changed: make(chan struct{})}
+	l := &Lead{o: o, log: o.Logger, pack: pack, orders: make(chan protocol.Order, 1024), records: make(chan []byte, 1), accounts: make(map[int]fleet.Account), begins: make(map[int]time.Time), changed: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil
 }
@@ -204,7 +200,7 @@ func (l *Lead) put(ctx context.Context, o *protocol.Order, n int) error {
 // Stage has a stage begin at a time.
 func (l *Lead) Stage(number int, at time.Time) {
 	l.mu.Lock()
-	l.stage, l.began = l.work.Scenario.Stages[number].Name, at
+	l.begins[number] = at
 	l.mu.Unlock()
 	l.say(protocol.Order{Kind: protocol.StageAt, Stage: number, At: at})
 }
@@ -238,32 +234,35 @@ func (l *Lead) until(ctx context.Context, so func() bool) error {
 // finishing is how long agents that were told to leave at once may take to say what they know.
 const finishing = 10 * time.Second
 
-// Stop has all devices leave, and returns when they have and all is known.
+// Stop has all devices leave, and returns when they have and all is known. It gives up after a bounded time: when it has heard nothing for
+// lastWord, or when ctx ends and agents have not said within finishing what became of their devices. Then Loss says whose figures are missing.
 func (l *Lead) Stop(ctx context.Context) {
+	hearing, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	l.mu.Lock()
 	none := len(l.agents) == 0
-	l.leaving = true
+	l.leaving, l.hears, l.giveUp = true, time.Now(), giveUp
 	l.mu.Unlock()
 	if none {
 		return
 	}
 	l.say(protocol.Order{Kind: protocol.Leave, At: time.Now()})
 	over := func() bool {
-		for _, a := range l.agents {
-			if a.lost == nil && !a.now.Final {
-				return false
-			}
-		}
-		return true
+		return !slices.ContainsFunc(l.agents, func(a *agent) bool { return !a.told() })
 	}
-	if l.until(ctx, over) == nil {
+	err := l.until(hearing, over)
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, errDeaf):
+		l.missing(errDeaf.Error())
 		return
 	}
 	l.say(protocol.Order{Kind: protocol.Kill, At: time.Now()})
 	patient, cancel := context.WithTimeout(l.ctx, finishing)
 	defer cancel()
-	if err := l.until(patient, over); err != nil {
-		l.log.Warn("not all agents have said what became of their devices", "error", err)
+	if l.until(patient, over) != nil {
+		l.missing("it did not say within " + human.Duration(finishing) + " what became of its devices")
 	}
 }
 

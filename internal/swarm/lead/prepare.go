@@ -61,7 +61,7 @@ func (l *Lead) Prepare(ctx context.Context, w engine.Work) (start time.Time, err
 		return start, err
 	}
 	for _, a := range found {
-		a.part = w.Recorder.Join()
+		a.part, a.first = w.Recorder.Join(), l.cut.Count(a.name)
 	}
 	l.mu.Lock()
 	l.agents = found

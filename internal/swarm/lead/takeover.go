@@ -25,10 +25,11 @@ var ErrTakeover = errors.New("the run cannot be taken over")
 
 // past is what is known of a run that another coordinator led.
 type past struct {
-	run   protocol.Run
-	start time.Time
-	cut   *cut.Cut
-	lost  map[string]protocol.Order
+	run        protocol.Run
+	start      time.Time
+	stages     []time.Time // when they began that were told to
+	first, cut *cut.Cut    // the first, and the last
+	lost       map[string]protocol.Order
 }
 
 // checksum tells one scenario from another.
@@ -65,6 +66,9 @@ func (l *Lead) Takeover(ctx context.Context, sc *scenario.Scenario) (*engine.Res
 		return refuse("it runs another scenario; give the one that it was begun with, with the same --set")
 	}
 	x := &engine.Resume{Record: &report.Run{}, Away: p.run.Started, Made: made(p.run.Made)}
+	for _, g := range p.run.Unled {
+		x.Earlier = append(x.Earlier, engine.Unled(g))
+	}
 	if err := l.readPlan(ctx, store, p, x); err != nil {
 		return nil, err
 	}
@@ -78,6 +82,7 @@ func (l *Lead) Takeover(ctx context.Context, sc *scenario.Scenario) (*engine.Res
 		x.Away = now.At
 	}
 	p.run.Led++
+	p.run.Unled = append(p.run.Unled, protocol.Unled{From: x.Away, To: time.Now()})
 	text, err := marshal(&p.run)
 	if err != nil {
 		return nil, err
@@ -134,8 +139,8 @@ func (l *Lead) readPlan(ctx context.Context, store bus.Store, p *past, x *engine
 		}
 		x.Stages = append(x.Stages, at)
 	}
-	p.cut = new(cut.Cut)
-	if err := json.Unmarshal(latest, p.cut); err != nil {
+	p.first, p.cut, p.stages = new(cut.Cut), new(cut.Cut), x.Stages
+	if err := errors.Join(json.Unmarshal(p.run.Cut, p.first), json.Unmarshal(latest, p.cut)); err != nil {
 		return fmt.Errorf("reading the cut of the run: %w", err)
 	}
 	if p.start.IsZero() {
@@ -196,30 +201,67 @@ func (l *Lead) takeOver(ctx context.Context) (start time.Time, err error) {
 	if err := l.inherit(ctx); err != nil {
 		return start, err
 	}
+	l.mu.Lock()
+	for i, at := range p.stages {
+		l.begins[i] = at
+	}
+	l.mu.Unlock()
+	for _, m := range p.run.Agents {
+		a := &agent{name: m.Name, first: p.first.Count(m.Name), part: l.work.Recorder.Join(), taken: make(map[int]uint64)}
+		a.hello.Program, a.hello.Machine = m.Program, m.Machine
+		l.mu.Lock()
+		l.agents = append(l.agents, a)
+		l.mu.Unlock()
+		if err := l.read(ctx, a.name); err != nil { // also of one that is lost: nothing that was measured is
+			return start, err
+		}
+		if o, ok := p.lost[m.Name]; ok {
+			l.lostBefore(a, &o)
+		} else {
+			l.left(a)
+		}
+	}
 	waiting, cancel := context.WithTimeout(ctx, l.o.Wait)
 	defer cancel()
 	var gone []*agent
-	for _, m := range p.run.Agents {
-		a := &agent{name: m.Name, part: l.work.Recorder.Join(), taken: make(map[int]uint64)}
-		a.hello.Program, a.hello.Machine = m.Program, m.Machine
-		if o, ok := p.lost[m.Name]; ok {
-			a.lost = &loss{at: o.At, why: o.Why, devices: o.Devices}
-		} else if found, err := l.rejoin(waiting, m.Name); err != nil {
-			gone = append(gone, a)
-		} else {
-			a.hello = found.hello
+	for _, a := range l.agents {
+		l.mu.Lock()
+		over := a.told() // one that was done needs no coordinator
+		l.mu.Unlock()
+		if over {
+			continue
 		}
-		l.agents = append(l.agents, a)
+		if found, err := l.rejoin(waiting, a.name); err == nil {
+			a.hello = found.hello
+			continue
+		}
+		l.mu.Lock()
+		a.heard = a.now.At
+		l.mu.Unlock()
+		gone = append(gone, a)
 	}
 	if err := l.watch(); err != nil {
 		return start, err
 	}
 	for _, a := range gone {
-		if now, err := l.now(ctx, l.store, a.name); err != nil || !now.Final { // one that was done needs no coordinator
-			l.Lose(a.name, "it did not answer when the run was taken over")
-		}
+		l.Lose(a.name, "it did not answer when the run was taken over")
 	}
 	return p.start, nil
+}
+
+// lostBefore notes an agent that was lost to a coordinator before this one, whose numbers are read.
+func (l *Lead) lostBefore(a *agent, o *protocol.Order) {
+	l.mu.Lock()
+	a.lost = &loss{at: o.At, known: o.Known, stage: l.stageAt(o.At), why: o.Why, devices: o.Devices, connected: o.Connected, others: o.Others}
+	failed := l.o.OnLoss == Fail
+	if failed && l.loss == nil {
+		l.loss = fmt.Errorf("%w: agent %s: %s", ErrLost, a.name, o.Why)
+	}
+	l.mu.Unlock()
+	a.part.End(o.At, lostText)
+	if failed { // the coordinator before was about to end the run for it
+		l.work.OnLoss(a.name, o.Why, o.Devices, o.At)
+	}
 }
 
 // rejoin joins an agent of the run, which may be looking for its coordinator still.

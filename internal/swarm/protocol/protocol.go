@@ -5,6 +5,7 @@ package protocol
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -103,10 +104,16 @@ type AssignAsk struct {
 	Marks   string        `json:"marks"`   // fleet.Config.Run
 	Cut     []byte        `json:"cut"`     // cut.Cut in JSON
 	Follow  []int         `json:"follow"`  // devices whose reports are told, by index
-	Every   time.Duration `json:"every"`   // between two Statuses
-	OnLoss  string        `json:"on_loss"` // what it does when the coordinator is gone: finish or stop
+	Every   time.Duration `json:"every"`   // between two Statuses, at least
+	OnLoss  string        `json:"on_loss"` // what it does when the coordinator is gone: Finish or Stop
 	Patient time.Duration `json:"patient"` // after how long of silence the coordinator counts as gone
 }
+
+// What agents do when their coordinator is gone.
+const (
+	Finish = "finish" // the stages that are planned
+	Stop   = "stop"   // nothing more, once it has been gone for as long as AssignAsk.Patient
+)
 
 // FreeAsk ends a session.
 type FreeAsk struct {
@@ -124,6 +131,10 @@ type Order struct {
 	Cut     []byte             `json:"cut,omitempty"`     // of a Lost: the next cut
 	Devices int                `json:"devices,omitempty"` // of a Lost: that went with the agent
 	Why     string             `json:"why,omitempty"`     // of a Lost
+	// Connected is, of a Lost, how many of Devices were connected, and Others how many devices of the agents that were left.
+	Connected int       `json:"connected,omitempty"`
+	Others    int       `json:"others,omitempty"`
+	Known     time.Time `json:"known,omitzero"` // of a Lost: when it was noted; At is when the agent was last heard of
 }
 
 // OrderKind says what an Order is.
@@ -145,12 +156,19 @@ const (
 type Run struct {
 	Version  int       `json:"version"`
 	Started  time.Time `json:"started"`
-	Scenario string    `json:"scenario"`       // checksum of the scenario as it runs
-	Marks    string    `json:"marks"`          // fleet.Config.Run
-	Cut      []byte    `json:"cut"`            // the first
-	Agents   []Member  `json:"agents"`         // those that it began with
-	Made     []int     `json:"made,omitempty"` // devices whose identities the run made: from, to, from, to, each to the one before
-	Led      int       `json:"led"`            // coordinators before this one
+	Scenario string    `json:"scenario"`        // checksum of the scenario as it runs
+	Marks    string    `json:"marks"`           // fleet.Config.Run
+	Cut      []byte    `json:"cut"`             // the first
+	Agents   []Member  `json:"agents"`          // those that it began with
+	Made     []int     `json:"made,omitempty"`  // devices whose identities the run made: from, to, from, to, each to the one before
+	Led      int       `json:"led"`             // coordinators before this one
+	Unled    []Unled   `json:"unled,omitempty"` // times in which there was none: before each that took the run over
+}
+
+// Unled is a time in which nobody led a run.
+type Unled struct {
+	From time.Time `json:"from"` // when the coordinator before is last known to have led it
+	To   time.Time `json:"to"`   // when the next one took it over
 }
 
 // Member is an agent that a run began with.
@@ -216,7 +234,7 @@ func BeatSubject(run string) string { return "twinfleet." + run + ".beat" }
 // StoreName is the name of a run's store.
 func StoreName(run string) string { return "twinfleet-" + run }
 
-// Status is how an agent stands. It is said some times a second, and may be lost.
+// Status is how an agent stands. It is said some times a second while it changes, else about once, and may be lost.
 type Status struct {
 	At        time.Time      `json:"at"`
 	Counts    map[string]int `json:"counts"` // devices by state
@@ -228,6 +246,12 @@ type Status struct {
 	Last      string         `json:"last,omitempty"`      // of a single one, what it said last
 	Stage     int            `json:"stage"`               // that runs, from 0; -1 before the first
 	Clock     report.Clock   `json:"clock"`
+}
+
+// Same reports whether another Status says the same of the devices, at another time.
+func (s *Status) Same(o *Status) bool {
+	return maps.Equal(s.Counts, o.Counts) && s.Lost == o.Lost && s.Losses == o.Losses && s.Returns == o.Returns && s.Left == o.Left &&
+		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage
 }
 
 // Numbers is what is kept under a FiguresKey.
@@ -251,8 +275,16 @@ type Now struct {
 	CPU         float64               `json:"cpu,omitempty"` // processors in use in the last second
 	Lag         time.Duration         `json:"lag,omitempty"` // by which operations started late then by the agent's own doing, 99th percentile
 	Own         int                   `json:"own"`           // devices that were its own
+	// Stopped says that the devices left before the plan said so; nil when they did not.
+	Stopped *Stopped `json:"stopped,omitempty"`
 	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.
 	Final bool `json:"final,omitempty"`
+}
+
+// Stopped is that an agent's devices left before the plan said so.
+type Stopped struct {
+	At  time.Time `json:"at"`  // when they were told to
+	Why string    `json:"why"` // such as: nothing was heard of the coordinator for 15s
 }
 
 // Batch is what an agent's devices learnt, in order. A batch that is told twice has the same number.

@@ -1,0 +1,86 @@
+package lead
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/swarm/bus/membus"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
+	"github.com/twinfleet/twinfleet/scenario"
+)
+
+// newTestLead leads stages of 10 s each but the last, a, b and c, of which the first begins at a time and the others are not told.
+func newTestLead(t *testing.T, o Options, start time.Time) *Lead {
+	t.Helper()
+	b := (&membus.Server{}).Connect()
+	t.Cleanup(func() { _ = b.Close() })
+	o.Bus, o.Run = b, "r"
+	l, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	l.work.Scenario = &scenario.Scenario{Stages: []scenario.Stage{{Name: "a", Duration: 10 * time.Second}, {Name: "b", Duration: 10 * time.Second}, {Name: "c"}}}
+	l.begins[0] = start
+	return l
+}
+
+// What happened first is named first: that an agent was lost, then that others were late, whatever their names.
+func TestDoubtNamesLossesFirst(t *testing.T) {
+	start := time.Now()
+	l := newTestLead(t, Options{OnLoss: Continue}, start)
+	late := protocol.Now{Doubts: map[string]string{"b": "it was late"}}
+	l.agents = []*agent{
+		{name: "agent-1", now: late}, {name: "agent-2", now: late}, {name: "agent-3", now: late},
+		{name: "agent-9", lost: &loss{stage: "b", devices: 1200, why: "its process ended"}},
+	}
+	for stage, want := range map[string]string{
+		"a": "",
+		"b": "agent agent-9 was lost with 1,200 devices: its process ended; agent agent-1: it was late; agent agent-2: it was late; and 1 more",
+		"c": "agent agent-9 was lost with 1,200 devices: its process ended",
+	} {
+		if got := l.Doubt(stage); got != want {
+			t.Errorf("stage %s: %q; want %q", stage, got, want)
+		}
+	}
+}
+
+// A loss spoils the stages in which devices were missing: until others have them, or to the end.
+func TestStagesThatALossSpoils(t *testing.T) {
+	start := time.Now()
+	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+	for _, tt := range []struct {
+		name      string
+		choice    string
+		at, known int // seconds after the start
+		left      bool
+		spoilt    string
+	}{
+		{"before the first stage", Continue, -1, 2, false, "abc"},
+		{"in the second", Continue, 12, 15, false, "bc"},
+		{"others have the devices in the same stage", Redistribute, 12, 15, false, "b"},
+		{"they have them in the next one", Redistribute, 9, 12, false, "ab"},
+		{"its devices left, and nobody takes them over", Redistribute, 9, 12, true, "abc"},
+		{"in the last", Fail, 40, 43, false, "c"},
+	} {
+		l := newTestLead(t, Options{OnLoss: tt.choice}, start)
+		x := &loss{at: at(tt.at), known: at(tt.known), stage: l.stageAt(at(tt.at)), here: tt.left}
+		spoilt := ""
+		for _, stage := range []string{"a", "b", "c", "none"} {
+			if l.spoils(x, stage) {
+				spoilt += stage
+			}
+		}
+		if spoilt != tt.spoilt {
+			t.Errorf("%s: %s spoilt; want %s", tt.name, spoilt, tt.spoilt)
+		}
+	}
+}
+
+func TestListed(t *testing.T) {
+	for n, want := range map[int]string{1: "a", 2: "a, b", 6: "a, b, c, d, e, f", 7: "a, b, c, d, e and 2 others"} {
+		if got := listed([]string{"a", "b", "c", "d", "e", "f", "g"}[:n]); got != want {
+			t.Errorf("%d: %q; want %q", n, got, want)
+		}
+	}
+}
