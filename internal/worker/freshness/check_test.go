@@ -36,7 +36,7 @@ func TestResultChecks(t *testing.T) {
 	const absent = -1
 	for _, tt := range []struct {
 		name    string
-		history string // "type@ms" acknowledged, "?@ms" sent and never acknowledged; versions count from 2
+		history string // "type@ms" acknowledged, "?@ms" sent and never acknowledged, "!@ms" nobody tells; versions count from 2
 		wifi    int64  // version of the row in the result of connectivity = wifi, absent, or 0 for a row without version
 		want    string
 		tol     int // ms
@@ -58,6 +58,13 @@ func TestResultChecks(t *testing.T) {
 		{"a report was lost", "wifi@100 ?@200", absent, "unjudged", 0},
 		{"a lost report was followed by another", "cellular@100 ?@200 wifi@300", absent, "missing", 0},
 		{"a lost report within the tolerance", "wifi@100 ?@900 wifi@950", absent, "unjudged", 300},
+		{"what it did then was not told", "wifi@100 !@200", absent, "unjudged", 0},
+		{"what it did then was not told: in it", "cellular@100 !@200", 2, "unjudged", 0},
+		{"what it did from the beginning was not told", "!@10", 0, "unjudged", 0},
+		{"it is told once more", "wifi@100 !@200 cellular@300", absent, "", 0},
+		{"it is told once more: missing", "cellular@100 !@200 wifi@300", absent, "missing", 0},
+		{"it is told once more within the tolerance", "wifi@100 !@200 wifi@950", absent, "unjudged", 300},
+		{"an older state than what was told", "wifi@100 wifi@200 !@300", 2, "stale", 0},
 		{"newer than anything acknowledged", "cellular@100", 5, "unjudged", 0},
 		{"nothing reported, not in it", "", absent, "", 0},
 		{"nothing reported, in it", "", 1, "unjudged", 0},
@@ -69,6 +76,10 @@ func TestResultChecks(t *testing.T) {
 			var ms int
 			if _, err := fmt.Sscan(when, &ms); err != nil {
 				t.Fatal(err)
+			}
+			if kind == "!" {
+				a.Missed()
+				continue
 			}
 			a.Sending(0, at(ms-1))
 			if version++; kind != "?" {

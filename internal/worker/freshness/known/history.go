@@ -8,6 +8,7 @@ import "time"
 // concurrent use.
 type History struct {
 	known  bool    // states begins with a state that is known
+	missed bool    // there may be acknowledgements after states of which nobody told
 	states []State // in the order of their versions
 	sent   []time.Time
 }
@@ -41,6 +42,9 @@ func (h *History) Sending(at time.Time) {
 	h.sent = append(h.sent, at)
 }
 
+// Miss notes that the target may have acknowledged reports of which nobody tells: until the next that is told, nothing is known.
+func (h *History) Miss() { h.missed = true }
+
 // Report is an acknowledged report.
 type Report struct {
 	Connectivity string    // empty when the report did not tell it
@@ -69,14 +73,17 @@ func (h *History) Acked(r Report, tolerance time.Duration) {
 	if r.Version <= last.Version {
 		return // an acknowledgement that was overtaken by a later one's
 	}
-	s := State{Version: r.Version, Connectivity: r.Connectivity, Acked: r.Acked, unsure: lost > 0}
+	s := State{Version: r.Version, Connectivity: r.Connectivity, Acked: r.Acked, unsure: lost > 0 || h.missed}
 	if r.Connectivity == "" {
 		if len(h.states) == 0 {
 			return // what else is in the twin is not known
 		}
+		if h.missed {
+			return // likewise
+		}
 		s.Connectivity = last.Connectivity
 	}
-	h.known = true
+	h.known, h.missed = true, false
 	h.states = append(h.states, s)
 	h.forget(r.Acked.Add(-tolerance - keepFor))
 }
@@ -111,7 +118,7 @@ func (h *History) Since(from time.Time) (states []State, sure bool) {
 		}
 		first = i
 	}
-	sure = h.known && first >= 0 && len(h.sent) == 0
+	sure = h.known && !h.missed && first >= 0 && len(h.sent) == 0
 	states = h.states[max(first, 0):]
 	for i := range states {
 		sure = sure && (i == 0 || !states[i].unsure)
