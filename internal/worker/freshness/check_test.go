@@ -20,8 +20,13 @@ import (
 
 // judged is the finding on one device of one result; "" when it is none.
 func judged(a *Audit, q *queries.Query, sent time.Time, version int64, there bool) string {
+	return judgedBy(a, q, sent, version, there, 0)
+}
+
+// judgedBy is judged with times of devices that may be wrong by a margin.
+func judgedBy(a *Audit, q *queries.Query, sent time.Time, version int64, there bool, margin time.Duration) string {
 	c := a.Watch(q, sent).(*check)
-	if f, ok := c.judge(a.watched[0], version, there, 0); ok {
+	if f, ok := c.judge(a.watched[0], version, there, margin); ok {
 		return f.String()
 	}
 	return ""
@@ -110,10 +115,15 @@ func TestNothingIsKnownOfDevicesOfOthers(t *testing.T) {
 }
 
 // A target that answers every query with a state that the twin had while the query ran is never
-// accused, however reports overlap and get lost; one that answers with older states is always found out.
+// accused, however reports overlap and get lost; one that answers with older states is always found out. Nor is it accused by a clock that is
+// wrong by no more than is known of it, ahead or behind; and that the clock is read anew for each time changes nothing.
 func TestChecksAccuseNobodyWrongly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, _ := audit(1, Options{Fresh: func(int) bool { return true }, Made: at(0)})
+		b, _ := audit(1, Options{Fresh: func(int) bool { return true }, Made: at(-100)})
+		margin := time.Duration(rapid.SampledFrom([]int{0, 0, 5, 20}).Draw(t, "margin")) * time.Millisecond
+		wrong := time.Duration(rapid.IntRange(-1, 1).Draw(t, "wrong")) * margin
+		anew := func() time.Duration { return wrong + time.Duration(rapid.IntRange(-99, 99).Draw(t, "nanoseconds")) }
 		type state struct {
 			ms      int
 			version int64
@@ -146,24 +156,28 @@ func TestChecksAccuseNobodyWrongly(t *testing.T) {
 		served := sent + rapid.IntRange(0, 12).Draw(t, "there")
 		arrived := served + rapid.IntRange(0, 12).Draw(t, "back")
 		// What the audit knows when the page arrives.
-		type told struct {
+		type line struct {
 			ms int
 			do func()
 		}
-		var script []told
+		var script []line
 		acked := int64(0)
 		for _, r := range reports {
-			script = append(script, told{r.sent, func() { a.Sending(0, at(r.sent)) }})
+			script = append(script, line{r.sent, func() {
+				a.Sending(0, at(r.sent))
+				b.Sending(0, at(r.sent).Add(anew()))
+			}})
 			if r.acked >= 0 {
-				script = append(script, told{r.acked, func() {
+				script = append(script, line{r.acked, func() {
 					a.Acked(0, known.Report{Connectivity: r.kind, Version: r.version, Sent: at(r.sent), Acked: at(r.acked)})
+					b.Acked(0, known.Report{Connectivity: r.kind, Version: r.version, Sent: at(r.sent).Add(anew()), Acked: at(r.acked).Add(wrong)})
 				}})
 				if r.acked <= sent {
 					acked = max(acked, r.version)
 				}
 			}
 		}
-		slices.SortStableFunc(script, func(a, b told) int { return a.ms - b.ms })
+		slices.SortStableFunc(script, func(a, b line) int { return a.ms - b.ms })
 		for _, k := range script {
 			if k.ms <= arrived {
 				k.do()
@@ -179,9 +193,15 @@ func TestChecksAccuseNobodyWrongly(t *testing.T) {
 			}
 		}
 		there := shown.kind == "wifi"
-		switch got := judged(a, onType("wifi"), at(sent), shown.version, there); got {
-		case "missing", "extra", "stale":
-			t.Fatalf("a true answer, %+v, is called %s; twin %+v, reports %+v, sent %d, served %d, arrived %d", shown, got, twin, reports, sent, served, arrived)
+		got, told := judged(a, onType("wifi"), at(sent), shown.version, there), judgedBy(b, onType("wifi"), at(sent), shown.version, there, margin)
+		for _, got := range []string{got, told} {
+			switch got {
+			case "missing", "extra", "stale":
+				t.Fatalf("a true answer, %+v, is called %s; twin %+v, reports %+v, sent %d, served %d, arrived %d", shown, got, twin, reports, sent, served, arrived)
+			}
+		}
+		if margin == 0 && got != told {
+			t.Fatalf("told by another's clock it is %q; by the same one it is %q", told, got)
 		}
 		all := &queries.Query{Name: "all", Rows: rows.Meaning{Whole: true, Holds: func(rows.State) bool { return true }}}
 		if older.version > 0 {
