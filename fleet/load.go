@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -52,7 +53,17 @@ type dealer struct {
 	there, old *replay // who is active, and who was a while ago
 	dealt      int     // turns of the round
 	ahead      time.Duration
+	recent     []turn // the last ones, where other fleets deal too
 }
+
+// turn is one that was dealt.
+type turn struct {
+	at    time.Time
+	dealt int // turns of the round before it
+}
+
+// keepTurns is for how long turns are remembered: so late may it become known that devices come and go.
+const keepTurns = 2 * time.Second
 
 const (
 	// lookAhead is how long before its time it is found out whose turn it is, where that may be another fleet's.
@@ -82,22 +93,10 @@ func (t *dealer) stop() {
 // next is the device whose turn it is at a time; mine is false for that of another fleet. Those take turns who have been active for a while; if
 // there are none, those who are. With nobody active, the turn is that of the first fleet.
 func (t *dealer) next(at time.Time) (place int, mine bool) {
-	t.there.until(at)
-	t.old.until(at.Add(-settling))
-	all, settled := 0, 0
-	for _, g := range t.groups {
-		all += t.there.roster.ActiveOf(g)
-		settled += t.settled(g)
+	if t.ahead > 0 {
+		t.amend()
 	}
-	of := t.settled
-	if settled == 0 {
-		settled, of = all, t.there.roster.ActiveOf
-	}
-	if t.dealt >= settled {
-		t.dealt = 0
-	}
-	n := t.dealt
-	t.dealt++
+	n, of := t.deal(at)
 	for _, g := range t.groups {
 		if n < of(g) {
 			i := int(t.fleet.order[t.there.roster.Place(g, n)])
@@ -106,6 +105,62 @@ func (t *dealer) next(at time.Time) (place int, mine bool) {
 		n -= of(g)
 	}
 	return nobody, len(t.fleet.devices) == 0 || t.fleet.devices[0].Load() != nil
+}
+
+// deal counts a turn, and gives its number in the round and of how many of a group the round is.
+func (t *dealer) deal(at time.Time) (n int, of func(group int) int) {
+	t.remember(at)
+	t.there.until(at)
+	t.old.until(at.Add(-settling))
+	all, settled := 0, 0
+	for _, g := range t.groups {
+		all += t.there.roster.ActiveOf(g)
+		settled += t.settled(g)
+	}
+	of = t.settled
+	if settled == 0 {
+		settled, of = all, t.there.roster.ActiveOf
+	}
+	if t.dealt >= settled {
+		t.dealt = 0
+	}
+	t.dealt++
+	return t.dealt - 1, of
+}
+
+// remember keeps a turn that is about to be dealt.
+func (t *dealer) remember(at time.Time) {
+	if t.ahead == 0 {
+		return
+	}
+	if len(t.recent) == cap(t.recent) {
+		old := 0
+		for old < len(t.recent) && at.Sub(t.recent[old].at) > keepTurns {
+			old++
+		}
+		t.recent = append(t.recent[:0], t.recent[old:]...)
+	}
+	t.recent = append(t.recent, turn{at, t.dealt})
+}
+
+// amend deals turns once more, to nobody, where it has become known since that devices came or went before them: other fleets may have known it in
+// time, and all must deal on from the same turn.
+func (t *dealer) amend() {
+	news := t.fleet.courses.from(t.there.seen)
+	if len(news) == 0 {
+		return
+	}
+	from := slices.IndexFunc(t.recent, func(x turn) bool { return !x.at.Before(news[0].begin) })
+	if from < 0 {
+		return
+	}
+	wrong := slices.Clone(t.recent[from:])
+	t.recent, t.dealt = t.recent[:from], wrong[0].dealt
+	t.old.stop()
+	t.old = t.fleet.replayFrom(wrong[0].at.Add(-settling))
+	for _, x := range wrong {
+		t.deal(x.at)
+	}
 }
 
 // settled is how many of a group's devices, which start and stop in their order, have been active for a while.

@@ -78,6 +78,13 @@ type motion struct {
 	cut        bool // it ends early, as by hand
 }
 
+func (m motion) lasts() time.Duration {
+	if m.cut {
+		return 1700 * time.Millisecond
+	}
+	return 4 * time.Second
+}
+
 func (m motion) plan(f *fleet.Fleet, begin time.Time) *fleet.Movement {
 	switch m.kind {
 	case 0:
@@ -89,22 +96,46 @@ func (m motion) plan(f *fleet.Fleet, begin time.Time) *fleet.Movement {
 	}
 }
 
-// play moves fleets together, with loads and storms, and says what their devices did. Where there are no storms each fleet is a bit late for
-// everything.
-func play(t *testing.T, parts int, share float64, motions []motion) []string {
+// course is what a fleet does.
+type course struct {
+	each    int     // devices of each of three groups
+	share   float64 // of a storm in each motion
+	from    float64 // the rate of messages, from this
+	to      float64 // to this
+	one     bool    // it goes on from the first motion to the last: that devices come or go meanwhile is known when they do
+	motions []motion
+}
+
+func courses() *rapid.Generator[course] {
+	return rapid.Custom(func(t *rapid.T) course {
+		return course{
+			each: rapid.SampledFrom([]int{1, 2, 20}).Draw(t, "each"), share: rapid.SampledFrom([]float64{0, 0.3}).Draw(t, "share"),
+			from: rapid.SampledFrom([]float64{0, 0.3, 20}).Draw(t, "from"), to: rapid.SampledFrom([]float64{0.7, 3, 60}).Draw(t, "to"), one: rapid.Bool().Draw(t, "one"),
+			motions: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) motion {
+				return motion{rapid.IntRange(0, 2).Draw(t, "kind"), rapid.IntRange(0, 60).Draw(t, "goal"), rapid.Bool().Draw(t, "cut")}
+			}), 1, 5).Draw(t, "motions"),
+		}
+	})
+}
+
+// play moves fleets together, with loads and storms, and says what their devices did, and how much they were to do. Where there are no storms each
+// fleet is a bit late for everything.
+func play(t *testing.T, parts int, c course) []string {
 	l, start := new(ledger), time.Now()
 	var fleets []*fleet.Fleet
+	var recs []*metrics.Recorder
 	for part := range parts {
-		config := fleet.Config{Seed: 5, Target: l, Driver: l, Recorder: metrics.NewRecorder(metrics.Options{}), Start: start}
+		recs = append(recs, metrics.NewRecorder(metrics.Options{}))
+		config := fleet.Config{Seed: 5, Target: l, Driver: l, Recorder: recs[part], Start: start}
 		if parts > 1 {
 			config.Mine = func(index int) bool { return index/2%parts == part }
 		}
 		for i, name := range []string{"robots", "gates", "doors"} {
 			g := fleet.Group{
-				Name: name, First: i * 20, Report: fleet.Reporting{Types: types(t, "wifi cellular", 1, 2), Every: 3 * time.Second},
+				Name: name, First: i * c.each, Report: fleet.Reporting{Types: types(t, "wifi cellular", 1, 2), Every: 3 * time.Second},
 				Telemetry: fleet.Telemetry{Rated: i != 1, Payload: compile(t, map[string]any{"n": "{{ uniform 1 1000000 }}"}), QoS: 1},
 			}
-			for n := range 20 {
+			for n := range c.each {
 				g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))
 			}
 			config.Groups = append(config.Groups, g)
@@ -115,35 +146,47 @@ func play(t *testing.T, parts int, share float64, motions []motion) []string {
 		}
 		fleets = append(fleets, f)
 	}
+	whole := time.Duration(0)
+	for _, m := range c.motions {
+		whole += m.lasts()
+	}
 	var ended sync.WaitGroup
 	storms := make([]int, parts)
 	for part, f := range fleets {
 		ended.Go(func() {
 			late := time.Duration(0)
-			if share == 0 { // who is away when is the same only where nothing is late
-				late = time.Duration(part) * time.Millisecond
+			if c.share == 0 { // who is away when is the same only where nothing is late
+				late = time.Duration(part%4) * time.Millisecond
+			}
+			var load sync.WaitGroup
+			messages := func(begin time.Time, lasts time.Duration) {
+				load.Go(func() {
+					const off = 137 * time.Microsecond // no turn is due as a device goes
+					_ = f.LoadAt(t.Context(), begin.Add(off), metrics.OpTelemetry, schedule.Curve{{Duration: lasts, From: c.from, To: c.to}}.Even(), lasts-off)
+				})
 			}
 			begin := start
-			for round, m := range motions {
-				lasts := 4 * time.Second
-				if m.cut {
-					lasts = 1700 * time.Millisecond
-				}
+			for round, m := range c.motions {
+				lasts := m.lasts()
 				time.Sleep(time.Until(begin) + late)
 				ctx, cancel := context.WithDeadline(t.Context(), begin.Add(lasts+late))
 				movement := m.plan(f, begin)
 				movement.Cut(begin.Add(lasts))
-				storms[part] += f.StormAt(begin, share, 2*time.Second, round)
-				var load sync.WaitGroup
-				load.Go(func() {
-					curve := schedule.Curve{{Duration: 4 * time.Second, From: 20, To: 60}}
-					_ = f.LoadAt(ctx, begin, metrics.OpTelemetry, curve.Even(), lasts)
-				})
+				storms[part] += f.StormAt(begin, c.share, 2*time.Second, round)
+				switch {
+				case !c.one:
+					messages(begin, lasts)
+				case round == 0:
+					messages(begin, whole)
+				}
 				_ = movement.Run(ctx)
-				load.Wait()
+				if !c.one {
+					load.Wait()
+				}
 				cancel()
 				begin = begin.Add(lasts)
 			}
+			load.Wait()
 		})
 	}
 	ended.Wait()
@@ -158,25 +201,29 @@ func play(t *testing.T, parts int, share float64, motions []motion) []string {
 	for _, f := range fleets {
 		f.Stop(t.Context())
 	}
-	return l.lines
+	due := uint64(0)
+	for _, rec := range recs {
+		if x := rec.Snapshot().Select(metrics.OpTelemetry, ""); x != nil {
+			due += x.Scheduled()
+		}
+	}
+	return append(l.lines, fmt.Sprintf("%d messages were due", due))
 }
 
-// Fleets that are parts of one do together what one fleet does: the same devices connect, are cut and send the same, whatever moves them,
-// however late each part is. In a storm, the turn of a device that is away is another's, and each part takes one of its own: what a rate asks
-// for is left out.
+// Fleets that are parts of one do together what one fleet does: the same devices connect, are cut and send the same, whatever moves them, however
+// late each part is, and however many parts there are, also more than devices or than messages in a second. In a storm, the turn of a device that is
+// away is another's, and each part takes one of its own: of what a rate asks for only the number is the same.
 func TestPartsOfAFleetAreTheFleet(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		share := rapid.SampledFrom([]float64{0, 0.3}).Draw(rt, "share")
-		motions := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) motion {
-			return motion{rapid.IntRange(0, 2).Draw(t, "kind"), rapid.IntRange(0, 60).Draw(t, "goal"), rapid.Bool().Draw(t, "cut")}
-		}), 1, 5).Draw(rt, "motions")
+		c := courses().Draw(rt, "course")
 		said := func(parts int) (lines []string) {
-			synctest.Test(t, func(t *testing.T) { lines = play(t, parts, share, motions) })
-			lines = slices.DeleteFunc(lines, func(line string) bool { return share > 0 && strings.Contains(line, "/messages/events/") })
+			synctest.Test(t, func(t *testing.T) { lines = play(t, parts, c) })
+			lines = slices.DeleteFunc(lines, func(line string) bool { return c.share > 0 && strings.Contains(line, "/messages/events/") })
 			slices.Sort(lines)
 			return lines
 		}
-		if d := linediff.Lines(strings.Join(said(1), "\n"), strings.Join(said(4), "\n")); len(d) > 0 {
+		parts := rapid.SampledFrom([]int{2, 3, 4, 31}).Draw(rt, "parts")
+		if d := linediff.Lines(strings.Join(said(1), "\n"), strings.Join(said(parts), "\n")); len(d) > 0 {
 			rt.Fatal(strings.Join(d, "\n"))
 		}
 	})

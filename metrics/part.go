@@ -88,8 +88,9 @@ type Part struct {
 	cells   map[key]map[int]*SeriesSnapshot // by stage
 	open    map[key][]inflight.Age          // of all stages, at the time of the last Contribution
 	staged  map[int]map[key][]inflight.Age  // of each stage, at the time of the last one that had it
-	at      time.Time                       // of the last Contribution
-	began   map[int]time.Time               // of the last that had a stage
+	aged    map[int]time.Time               // that time
+	known   time.Time                       // until when the numbers tell; zero before the first
+	ended   bool                            // nothing more will come
 	devices []DeviceCount
 	queries []QueryCount
 }
@@ -98,7 +99,7 @@ type Part struct {
 func (r *Recorder) Join() *Part {
 	p := &Part{
 		rec: r, cells: make(map[key]map[int]*SeriesSnapshot), open: make(map[key][]inflight.Age), staged: make(map[int]map[key][]inflight.Age),
-		began: make(map[int]time.Time),
+		aged: make(map[int]time.Time),
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,7 +136,16 @@ func (p *Part) SetStage(at time.Time, stage *StagePart) {
 		}
 		p.cells[k][stage.Number] = x
 	}
-	p.staged[stage.Number], p.began[stage.Number] = open, at
+	p.staged[stage.Number], p.aged[stage.Number] = open, at
+	p.heardLocked(at)
+}
+
+// heardLocked notes until when the numbers tell. The caller holds the lock.
+func (p *Part) heardLocked(at time.Time) {
+	p.ended = false
+	if at.After(p.known) {
+		p.known = at
+	}
 }
 
 // SetNow takes up all of a Contribution but its stages.
@@ -143,7 +153,8 @@ func (p *Part) SetNow(c *Contribution) {
 	open := p.agesOf(c.Open)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at, p.open, p.devices, p.queries = c.At, open, c.Devices, c.Queries
+	p.open, p.devices, p.queries = open, c.Devices, c.Queries
+	p.heardLocked(c.At)
 }
 
 // key is where a series goes, as the Recorder bounds them.
@@ -163,30 +174,47 @@ func (p *Part) agesOf(all []OpenPart) map[key][]inflight.Age {
 	return out
 }
 
-// aged is ages that were true at a time, as they are now.
-func aged(ages []inflight.Age, at, now time.Time) []inflight.Age {
-	out := slices.Clone(ages)
-	for i := range out {
-		out[i].Least += max(0, now.Sub(at))
-	}
-	return out
-}
-
-// of is what the part has of a series: its cells, and what is under way.
-func (p *Part) of(k key, now time.Time) (cells []*SeriesSnapshot, open []inflight.Age) {
+// of is what the part has of a series: its cells, and what was under way when they were told. That may have ended since: it is not known to be
+// older than it was.
+func (p *Part) of(k key) (cells []*SeriesSnapshot, open []inflight.Age) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, number := range slices.Sorted(maps.Keys(p.cells[k])) {
 		cells = append(cells, p.cells[k][number])
 	}
-	return cells, aged(p.open[k], p.at, now)
+	return cells, p.open[k]
 }
 
-// ofStage is what the part has of a series in a stage; nil when it has nothing.
-func (p *Part) ofStage(k key, number int, now time.Time) (cell *SeriesSnapshot, open []inflight.Age) {
+// ofStage is what the part has of a series in a stage, as of has it; nil when it has nothing.
+func (p *Part) ofStage(k key, number int) (cell *SeriesSnapshot, open []inflight.Age) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cells[k][number], aged(p.staged[number][k], p.began[number], now)
+	return p.cells[k][number], p.staged[number][k]
+}
+
+// behind is by how much what the Parts have told is older than a time, on average: of what they do evenly, so much is not known yet. Those that
+// have ended have nothing more to tell. Before the first has told anything nothing is known.
+func (r *Recorder) behind(at time.Time) time.Duration {
+	sum, told, open := time.Duration(0), 0, 0
+	for _, p := range *r.parts.Load() {
+		p.mu.Lock()
+		switch {
+		case p.ended:
+		case p.known.IsZero():
+			open++
+		default:
+			told++
+			sum += max(0, at.Sub(p.known))
+		}
+		p.mu.Unlock()
+	}
+	switch {
+	case told > 0:
+		return sum / time.Duration(told)
+	case open > 0:
+		return at.Sub(r.start)
+	}
+	return 0
 }
 
 // End says that nobody waits any more for what is under way, and why: the other Recorder is gone. It took the time until then at least.
@@ -198,13 +226,22 @@ func (p *Part) End(now time.Time, why string) {
 	for k, stages := range p.cells {
 		for number, x := range stages {
 			if n := x.InFlight(); n > 0 {
-				stages[number] = x.unanswered(n, aged(p.staged[number][k], p.began[number], now), now, why)
+				stages[number] = x.unanswered(n, older(p.staged[number][k], now.Sub(p.aged[number])), now, why)
 			}
 		}
 	}
 	clear(p.open)
 	clear(p.staged)
-	p.devices = nil
+	p.devices, p.ended = nil, true
+}
+
+// older is ages a time later.
+func older(ages []inflight.Age, by time.Duration) []inflight.Age {
+	out := slices.Clone(ages)
+	for i := range out {
+		out[i].Least += max(0, by)
+	}
+	return out
 }
 
 // unanswered is the numbers when so many operations have ended without an answer, whose ages are these as far as they are known.
@@ -232,7 +269,7 @@ func (p *Part) Snapshot() *Snapshot {
 	s := &Snapshot{At: now}
 	for _, k := range keys {
 		x := SeriesSnapshot{Operation: k.operation, Group: k.group}
-		cells, open := p.of(k, now)
+		cells, open := p.of(k)
 		for _, c := range cells {
 			x = x.plus(*c)
 		}

@@ -198,7 +198,7 @@ func (r *Recorder) allSeries() []*Series {
 // Snapshot copies all numbers as they are now.
 func (r *Recorder) Snapshot() *Snapshot {
 	now := time.Now()
-	s := &Snapshot{At: now, Elapsed: now.Sub(r.start)}
+	s := &Snapshot{At: now, Elapsed: now.Sub(r.start), behind: r.behind(now)}
 	for _, series := range r.allSeries() {
 		x := series.snapshot(now)
 		s.Series = append(s.Series, x)

@@ -201,13 +201,13 @@ func (s *Series) snapshot(now time.Time) SeriesSnapshot {
 			parts = append(parts, c.snapshot(s.operation, s.group))
 		}
 	}
-	open := s.open.Ages(s.rec.start, s.rec.start, now, now)
+	open, told := s.open.Ages(s.rec.start, s.rec.start, now, now), false
 	for _, p := range *s.rec.parts.Load() {
-		more, theirs := p.of(key{s.operation, s.group}, now)
-		parts, open = append(parts, more...), append(open, theirs...)
+		more, theirs := p.of(key{s.operation, s.group})
+		parts, open, told = append(parts, more...), append(open, theirs...), told || len(more) > 0
 	}
 	out := s.sum(allStages, parts)
-	out.open = open
+	out.open, out.told = open, told
 	return out
 }
 
@@ -215,19 +215,20 @@ func (s *Series) snapshot(now time.Time) SeriesSnapshot {
 func (s *Series) stageSnapshot(number int, from, to, now time.Time) (out SeriesSnapshot, ok bool) {
 	var parts []*SeriesSnapshot
 	var open []inflight.Age
+	told := false
 	if cells := *s.cells.Load(); number < len(cells) && cells[number] != nil {
 		parts, open = append(parts, cells[number].snapshot(s.operation, s.group)), s.open.Ages(s.rec.start, from, to, now)
 	}
 	for _, p := range *s.rec.parts.Load() {
-		if x, theirs := p.ofStage(key{s.operation, s.group}, number, now); x != nil {
-			parts, open = append(parts, x), append(open, theirs...)
+		if x, theirs := p.ofStage(key{s.operation, s.group}, number); x != nil {
+			parts, open, told = append(parts, x), append(open, theirs...), true
 		}
 	}
 	if len(parts) == 0 {
 		return out, false
 	}
 	out = s.sum(number, parts)
-	out.open = open
+	out.open, out.told = open, told
 	return out, true
 }
 

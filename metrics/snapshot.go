@@ -18,6 +18,23 @@ type Snapshot struct {
 	Devices []DeviceCount    `json:"devices,omitempty"` // as they were at the end
 	Queries []QueryCount     `json:"queries,omitempty"` // results as they were at the end
 	Errors  []ErrorCount     `json:"errors,omitempty"`  // what ended badly, by reason, of all groups
+
+	behind time.Duration // by which what Parts tell is older than At, on average
+}
+
+// Known is until when the numbers tell of an operation, of a group or of all when it is empty. That is At, but for what Parts tell, each when it
+// does: where they are late nothing has happened less, it is not known yet.
+func (s *Snapshot) Known(op Operation, group string) time.Time {
+	own, told := false, false
+	for i := range s.Series {
+		if x := &s.Series[i]; x.Operation == op && (group == "" || x.Group == group) && x.Scheduled() > 0 {
+			own, told = own || !x.told, told || x.told
+		}
+	}
+	if own && !told {
+		return s.At
+	}
+	return s.At.Add(-s.behind)
 }
 
 // DeviceCount is how many devices of a group are in a state.
@@ -74,6 +91,7 @@ type SeriesSnapshot struct {
 	Reasons   []ErrorCount                  `json:"reasons,omitempty"`  // what ended badly, by reason
 
 	open []inflight.Age // what was under way at the end
+	told bool           // that a Part has some of it
 }
 
 // Started is how many operations started.
@@ -170,7 +188,7 @@ func (s SeriesSnapshot) plus(o SeriesSnapshot) SeriesSnapshot {
 func (s SeriesSnapshot) since(earlier SeriesSnapshot) SeriesSnapshot {
 	out := s.combine(earlier, histogram.Histogram.Sub, func(a, b uint64) uint64 { return a - min(a, b) })
 	out.Reasons = subErrors(s.Reasons, earlier.Reasons)
-	out.open = s.open
+	out.open, out.told = s.open, s.told
 	return out
 }
 

@@ -151,6 +151,13 @@ func (b *Backend) Known(until time.Time, margin time.Duration) {
 	}
 }
 
+// Missed notes that devices may have done what nobody tells: who ran them, or was told of it, is gone.
+func (b *Backend) Missed() {
+	if b.audit != nil {
+		b.audit.Missed()
+	}
+}
+
 // Follows reports whether what a device reports must be told: of the others only which desired properties they answered.
 func (b *Backend) Follows(index int) bool { return b.audit != nil && b.audit.Follows(index) }
 

@@ -2,6 +2,7 @@
 package verdict
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/verdict/vain"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -74,11 +76,14 @@ func (e *Evidence) conclude() {
 	r.Thresholds = e.Thresholds
 	for i := range r.Thresholds {
 		byhand.Excuse(e.Scenario, r.Started, r.Interventions, i, &r.Thresholds[i])
+		agents.Excuse(r.Agents, e.Scenario.Thresholds, i, &r.Thresholds[i])
 	}
+	why := ""
 	for i := range r.Thresholds {
 		switch v := &r.Thresholds[i]; {
 		case v.CannotSay:
 			unsure++
+			why = cmp.Or(why, v.Why)
 		case !v.Pass:
 			missed++
 		}
@@ -122,6 +127,8 @@ func (e *Evidence) conclude() {
 		r.Outcome, r.Reason = report.Missed, missedText(missed, unsure, len(r.Thresholds))
 	case unsure > 0 && byHand != "" && !e.saturated():
 		r.Outcome, r.Reason = report.Interrupted, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", byHand, unsure, len(r.Thresholds))
+	case unsure > 0 && !e.saturated() && why != "":
+		r.Outcome, r.Reason = report.Saturated, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", why, unsure, len(r.Thresholds))
 	case unsure > 0 || e.saturated():
 		r.Outcome, r.Reason = report.Saturated, e.saturatedText(unsure)
 	case len(failed) > 0:

@@ -69,3 +69,38 @@ func TestConfigurationsThatAreLeft(t *testing.T) {
 		}
 	}
 }
+
+// Of freshness nothing can be said where the clock that it was measured with is not known well enough for the bound; of all else something can.
+func TestClocksOfAgents(t *testing.T) {
+	const ms = time.Millisecond
+	for _, x := range []struct {
+		name       string
+		thresholds string
+		off        time.Duration // of an agent's clock: by which it is unsure
+		outcome    report.Outcome
+		reason     string
+	}{
+		{"well known", "freshness: [p(95) < 2s]", 80 * ms, report.Passed, ""},
+		{"well known, and missed", "freshness: [p(95) < 900ms]", 80 * ms, report.Missed, "1 of 1 thresholds were missed"},
+		{"not well known", "freshness: [p(95) < 2s]", 300 * ms, report.Saturated, "the clock of agent b is known to ±300ms alone: freshness within 2.00s cannot be told; of 1 of 1 thresholds nothing can be said"},
+		{"not well known, and would be missed", "freshness: [p(95) < 900ms]", 300 * ms, report.Saturated, "the clock of agent b is known to ±300ms alone: freshness within 900ms cannot be told; of 1 of 1 thresholds nothing can be said"},
+		{"how many there were is known", "freshness: [count > 4]", 300 * ms, report.Passed, ""},
+		{"what no other clock was needed for", "connect: [p(95) < 2s]", 300 * ms, report.Passed, ""},
+	} {
+		sc, err := scenario.Decode("x.yaml", []byte("fleet: {groups: [{name: a, count: 5, reported: {connectivity: {type: cellular}}}]}\nstages: [{name: s, duration: 1s, devices: 5}]\nthresholds: {"+x.thresholds+"}"),
+			scenario.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, start := metrics.NewRecorder(metrics.Options{}), time.Now()
+		for range 5 {
+			rec.Series(metrics.OpConnect, "a").Start(start, start).End(start.Add(time.Second), metrics.OK)
+			rec.Series(metrics.OpFreshness, "a").Start(start, start).End(start.Add(time.Second), metrics.OK)
+		}
+		r := &report.Run{Totals: rec.Snapshot(), Agents: []report.Agent{{Name: "a"}, {Name: "b", Clock: report.Clock{Offset: time.Hour, Uncertainty: x.off}}}}
+		Judge(&Evidence{Scenario: sc, Run: r, Thresholds: judge.New(rec, sc.Thresholds).End(r.Totals)})
+		if r.Outcome != x.outcome || r.Reason != x.reason {
+			t.Errorf("%s: %s: %s; want %s: %s", x.name, r.Outcome, r.Reason, x.outcome, x.reason)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package judge
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -185,16 +186,28 @@ func (j *Judge) sample(r *rule, now *metrics.Snapshot) threshold.Verdict {
 	if r.Scope.Window == 0 {
 		return r.Evaluate(j.since(r, j.figures(r, now), now.At))
 	}
-	start := begin(now, j.windows(r), r.Scope.Window)
-	if start == nil || start.At.Before(r.from.At) {
+	figures := *j.figures(r, now)
+	figures.At = known(r, now)
+	start := begin(r, figures.At, j.windows(r))
+	if start == nil || known(r, start).Before(r.from.At) {
 		return threshold.Verdict{Pass: true}
 	}
-	figures := *j.figures(r, now)
-	figures.At = now.At
-	return r.take(figures.Sub(start))
+	window := figures.Sub(start)
+	window.Elapsed = figures.At.Sub(known(r, start))
+	return r.take(window)
 }
 
-// since is the figures of a rule's whole scope until a time.
+// known is until when figures tell what a rule compares. Where other machines tell it, that is before they were taken. As a rule's scope begins,
+// what is in it is known: nothing.
+func known(r *rule, figures *metrics.Snapshot) time.Time {
+	at := figures.Known(r.Operation, r.Group)
+	if r.from != nil && at.Before(r.from.At) && !figures.At.Before(r.from.At) {
+		return r.from.At
+	}
+	return at
+}
+
+// since is the figures of a rule's whole scope until a time, or until they are known.
 func (j *Judge) since(r *rule, figures *metrics.Snapshot, until time.Time) *metrics.Snapshot {
 	out := *figures
 	switch {
@@ -202,7 +215,12 @@ func (j *Judge) since(r *rule, figures *metrics.Snapshot, until time.Time) *metr
 		return figures.Sub(r.from)
 	case r.Scope.Stage == "" && !j.begun.IsZero():
 		// The whole run has all operations, those that made the identities too; its rates are over its stages.
-		out.Elapsed = until.Sub(j.begun)
+		if to := known(r, figures); to.Before(until) {
+			until = to
+		}
+		out.Elapsed = max(0, until.Sub(j.begun))
+	default:
+		out.Elapsed = max(0, out.Elapsed-figures.At.Sub(known(r, figures)))
 	}
 	return &out
 }
@@ -234,13 +252,13 @@ func (r *rule) take(window *metrics.Snapshot) threshold.Verdict {
 	return v
 }
 
-// begin is the youngest snapshot that is a window older than now; nil when none is that old.
-func begin(now *metrics.Snapshot, recent []*metrics.Snapshot, window time.Duration) *metrics.Snapshot {
+// begin is the youngest snapshot that tells of a time a rule's window before another; nil when none is that old.
+func begin(r *rule, end time.Time, recent []*metrics.Snapshot) *metrics.Snapshot {
 	// Ticks wander: a snapshot that is a little too young still begins the window.
 	const slack = 50 * time.Millisecond
-	for i := len(recent) - 1; i >= 0; i-- {
-		if now.At.Sub(recent[i].At) >= window-slack {
-			return recent[i]
+	for _, s := range slices.Backward(recent) {
+		if end.Sub(known(r, s)) >= r.Scope.Window-slack {
+			return s
 		}
 	}
 	return nil
@@ -307,8 +325,8 @@ func (j *Judge) whole(r *rule, now *metrics.Snapshot) *metrics.Snapshot {
 
 // lastWindow judges the window at the end of a rule's scope once more: what was under way then has ended since.
 func (j *Judge) lastWindow(r *rule, now *metrics.Snapshot, until time.Time) {
-	start := begin(&metrics.Snapshot{At: until}, j.windows(r), r.Scope.Window)
-	if start == nil || start.At.Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) || r.Operation == threshold.OfDevices {
+	start := begin(r, until, j.windows(r))
+	if start == nil || known(r, start).Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) || r.Operation == threshold.OfDevices {
 		return
 	}
 	last := j.figures(r, now).Sub(start)
@@ -317,6 +335,6 @@ func (j *Judge) lastWindow(r *rule, now *metrics.Snapshot, until time.Time) {
 			last.Series = last.Sub(after).Series // without what was intended after the last stage
 		}
 	}
-	last.At, last.Elapsed = until, until.Sub(start.At)
+	last.At, last.Elapsed = until, until.Sub(known(r, start))
 	r.take(last)
 }

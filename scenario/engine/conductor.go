@@ -46,6 +46,9 @@ func newConductor(ctx context.Context, e *Engine, t *target.Target, ids *target.
 	if c.backend, err = c.newBackend(); err != nil {
 		return nil, err
 	}
+	if c.opts.Resume != nil {
+		c.backend.Missed() // what devices did before is told to nobody else
+	}
 	if c.crew, err = c.newCrew(ctx); err != nil {
 		return nil, err
 	}
@@ -109,6 +112,7 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 
 // lost tells of an agent that was lost.
 func (c *conductor) lost(agent, why string, devices int, _ time.Time) {
+	c.backend.Missed()
 	text := "agent " + agent + " was lost"
 	c.noteAgents() // a report says it
 	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: text, Detail: why + "; " + human.Number(devices, "device") + " went with it"})

@@ -25,6 +25,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -123,7 +124,10 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
 	e.rec.Register(e.figures)
 	came := outcome{bounds: judge.New(e.rec, e.sc.Thresholds)}
-	came.bounds.Excuse(func(i int, v *threshold.Verdict) { byhand.Excuse(e.sc, e.ledger.Began(), e.controls.acts(), i, v) })
+	came.bounds.Excuse(func(i int, v *threshold.Verdict) {
+		byhand.Excuse(e.sc, e.ledger.Began(), e.controls.acts(), i, v)
+		agents.Excuse(e.agents(), e.sc.Thresholds, i, v)
+	})
 	err := cmp.Or(e.ledger.Begin(start, r), e.unfit)
 	if err == nil {
 		e.opts.Resume.tell(&e.ledger)
@@ -200,9 +204,7 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 	if came.generator != nil {
 		r.Generator = came.generator.Health()
 	}
-	if e.opts.Agents != nil {
-		r.Agents = e.opts.Agents.Figures()
-	}
+	r.Agents = e.agents()
 	verdict.Judge(&verdict.Evidence{
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
 		Left: came.left, Unled: e.unledText(), AllowSaturated: e.allowsSaturated(),

@@ -119,10 +119,17 @@ func (m *monitor) write() {
 	m.noteDeliveries()
 }
 
+// agents are what is known of those who run the devices; none when this process does.
+func (e *Engine) agents() []report.Agent {
+	if e.opts.Agents == nil {
+		return nil
+	}
+	return e.opts.Agents.Figures()
+}
+
 // noteAgents writes down what is known of the agents.
 func (e *Engine) noteAgents() {
-	if e.opts.Agents != nil {
-		all := e.opts.Agents.Figures()
+	if all := e.agents(); all != nil {
 		e.ledger.Write(func(r *report.Run) { r.Agents = all })
 	}
 }

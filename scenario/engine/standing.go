@@ -39,17 +39,14 @@ func (d *doubts) of(stage string, doubt func(stage string) string) string {
 func (m *monitor) stand(now *metrics.Snapshot) *report.Standing {
 	e := standing.Evidence{Scenario: m.sc, Figures: now, Thresholds: m.bounds.States(now), AllowSaturated: m.allowsSaturated()}
 	stage, _ := m.ledger.Stage()
-	e.Started, e.ByHand = m.ledger.Began(), m.controls.acts()
+	e.Started, e.ByHand, e.Agents = m.ledger.Began(), m.controls.acts(), m.agents()
 	e.Doubt = m.doubts.of(stage, m.doubt(m.generator))
 	e.Began, e.Running, e.Into = m.ledger.Stages()
 	s := standing.Of(&e)
 	if last := m.standing.Load(); last != nil && e.Began > 0 && !e.Running { // after the last stage the devices are stopped
 		s.Connected, s.Wanted = last.Connected, last.Wanted
 	}
-	s.Rollouts = m.backend.Rollouts()
-	if m.opts.Agents != nil {
-		s.Agents = m.opts.Agents.Figures()
-	}
+	s.Rollouts, s.Agents = m.backend.Rollouts(), e.Agents
 	return s
 }
 

@@ -2,6 +2,7 @@
 package standing
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/judge"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -23,7 +25,8 @@ type Evidence struct {
 	Thresholds []judge.State     // of the scenario, in its order
 	Started    time.Time         // when the run began
 	ByHand     report.Interventions
-	Doubt      string // why the load is not the one that was asked for; empty while it is
+	Agents     []report.Agent // that run the devices; none when this process does
+	Doubt      string         // why the load is not the one that was asked for; empty while it is
 	// AllowSaturated judges the run whatever its load was.
 	AllowSaturated bool
 	Began          int           // stages that began
@@ -38,15 +41,17 @@ func Of(e *Evidence) *report.Standing {
 	s.Failing = e.failing()
 	for i := range e.Thresholds {
 		byhand.Excuse(e.Scenario, e.Started, e.ByHand, i, &e.Thresholds[i].Verdict)
+		agents.Excuse(e.Agents, e.Scenario.Thresholds, i, &e.Thresholds[i].Verdict)
 	}
 	var missed, unsure, pending int
-	first := ""
+	first, why := "", ""
 	for i := range e.Thresholds {
 		switch t := &e.Thresholds[i]; {
 		case t.Pending:
 			pending++
 		case t.CannotSay:
 			unsure++
+			why = cmp.Or(why, t.Why)
 		case !t.Pass:
 			if missed++; first == "" {
 				first = t.Threshold + ": " + t.Observed
@@ -65,6 +70,9 @@ func Of(e *Evidence) *report.Standing {
 		s.Outlook, s.Reason = report.CannotSay, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", e.ByHand, unsure, all)
 	case e.Doubt != "" && !e.AllowSaturated, unsure > 0:
 		s.Outlook, s.Reason = report.CannotSay, "the generator is the bottleneck"
+		if e.Doubt == "" && why != "" {
+			s.Reason = why
+		}
 		if unsure > 0 {
 			s.Reason += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, all)
 		}

@@ -151,6 +151,15 @@ func (a *Audit) Acked(index int, r known.Report) {
 	w.reports.Acked(r.Version, r.Acked)
 }
 
+// Missed notes that devices may have been acknowledged reports of which nobody tells: nothing is known of a device until it tells of the next.
+func (a *Audit) Missed() {
+	for _, w := range a.watched {
+		w.mu.Lock()
+		w.history.Miss()
+		w.mu.Unlock()
+	}
+}
+
 // Sweep ends the reports that were not shown within the audit's time-out.
 func (a *Audit) Sweep(now time.Time) {
 	for _, w := range a.watched {

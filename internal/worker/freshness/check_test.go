@@ -20,8 +20,13 @@ import (
 
 // judged is the finding on one device of one result; "" when it is none.
 func judged(a *Audit, q *queries.Query, sent time.Time, version int64, there bool) string {
+	return judgedBy(a, q, sent, version, there, 0)
+}
+
+// judgedBy is judged with times of devices that may be wrong by a margin.
+func judgedBy(a *Audit, q *queries.Query, sent time.Time, version int64, there bool, margin time.Duration) string {
 	c := a.Watch(q, sent).(*check)
-	if f, ok := c.judge(a.watched[0], version, there, 0); ok {
+	if f, ok := c.judge(a.watched[0], version, there, margin); ok {
 		return f.String()
 	}
 	return ""
@@ -36,7 +41,7 @@ func TestResultChecks(t *testing.T) {
 	const absent = -1
 	for _, tt := range []struct {
 		name    string
-		history string // "type@ms" acknowledged, "?@ms" sent and never acknowledged; versions count from 2
+		history string // "type@ms" acknowledged, "?@ms" sent and never acknowledged, "!@ms" nobody tells; versions count from 2
 		wifi    int64  // version of the row in the result of connectivity = wifi, absent, or 0 for a row without version
 		want    string
 		tol     int // ms
@@ -58,6 +63,13 @@ func TestResultChecks(t *testing.T) {
 		{"a report was lost", "wifi@100 ?@200", absent, "unjudged", 0},
 		{"a lost report was followed by another", "cellular@100 ?@200 wifi@300", absent, "missing", 0},
 		{"a lost report within the tolerance", "wifi@100 ?@900 wifi@950", absent, "unjudged", 300},
+		{"what it did then was not told", "wifi@100 !@200", absent, "unjudged", 0},
+		{"what it did then was not told: in it", "cellular@100 !@200", 2, "unjudged", 0},
+		{"what it did from the beginning was not told", "!@10", 0, "unjudged", 0},
+		{"it is told once more", "wifi@100 !@200 cellular@300", absent, "", 0},
+		{"it is told once more: missing", "cellular@100 !@200 wifi@300", absent, "missing", 0},
+		{"it is told once more within the tolerance", "wifi@100 !@200 wifi@950", absent, "unjudged", 300},
+		{"an older state than what was told", "wifi@100 wifi@200 !@300", 2, "stale", 0},
 		{"newer than anything acknowledged", "cellular@100", 5, "unjudged", 0},
 		{"nothing reported, not in it", "", absent, "", 0},
 		{"nothing reported, in it", "", 1, "unjudged", 0},
@@ -69,6 +81,10 @@ func TestResultChecks(t *testing.T) {
 			var ms int
 			if _, err := fmt.Sscan(when, &ms); err != nil {
 				t.Fatal(err)
+			}
+			if kind == "!" {
+				a.Missed()
+				continue
 			}
 			a.Sending(0, at(ms-1))
 			if version++; kind != "?" {
@@ -99,10 +115,15 @@ func TestNothingIsKnownOfDevicesOfOthers(t *testing.T) {
 }
 
 // A target that answers every query with a state that the twin had while the query ran is never
-// accused, however reports overlap and get lost; one that answers with older states is always found out.
+// accused, however reports overlap and get lost; one that answers with older states is always found out. Nor is it accused by a clock that is
+// wrong by no more than is known of it, ahead or behind; and that the clock is read anew for each time changes nothing.
 func TestChecksAccuseNobodyWrongly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, _ := audit(1, Options{Fresh: func(int) bool { return true }, Made: at(0)})
+		b, _ := audit(1, Options{Fresh: func(int) bool { return true }, Made: at(-100)})
+		margin := time.Duration(rapid.SampledFrom([]int{0, 0, 5, 20}).Draw(t, "margin")) * time.Millisecond
+		wrong := time.Duration(rapid.IntRange(-1, 1).Draw(t, "wrong")) * margin
+		anew := func() time.Duration { return wrong + time.Duration(rapid.IntRange(-99, 99).Draw(t, "nanoseconds")) }
 		type state struct {
 			ms      int
 			version int64
@@ -135,24 +156,28 @@ func TestChecksAccuseNobodyWrongly(t *testing.T) {
 		served := sent + rapid.IntRange(0, 12).Draw(t, "there")
 		arrived := served + rapid.IntRange(0, 12).Draw(t, "back")
 		// What the audit knows when the page arrives.
-		type told struct {
+		type line struct {
 			ms int
 			do func()
 		}
-		var script []told
+		var script []line
 		acked := int64(0)
 		for _, r := range reports {
-			script = append(script, told{r.sent, func() { a.Sending(0, at(r.sent)) }})
+			script = append(script, line{r.sent, func() {
+				a.Sending(0, at(r.sent))
+				b.Sending(0, at(r.sent).Add(anew()))
+			}})
 			if r.acked >= 0 {
-				script = append(script, told{r.acked, func() {
+				script = append(script, line{r.acked, func() {
 					a.Acked(0, known.Report{Connectivity: r.kind, Version: r.version, Sent: at(r.sent), Acked: at(r.acked)})
+					b.Acked(0, known.Report{Connectivity: r.kind, Version: r.version, Sent: at(r.sent).Add(anew()), Acked: at(r.acked).Add(wrong)})
 				}})
 				if r.acked <= sent {
 					acked = max(acked, r.version)
 				}
 			}
 		}
-		slices.SortStableFunc(script, func(a, b told) int { return a.ms - b.ms })
+		slices.SortStableFunc(script, func(a, b line) int { return a.ms - b.ms })
 		for _, k := range script {
 			if k.ms <= arrived {
 				k.do()
@@ -168,9 +193,15 @@ func TestChecksAccuseNobodyWrongly(t *testing.T) {
 			}
 		}
 		there := shown.kind == "wifi"
-		switch got := judged(a, onType("wifi"), at(sent), shown.version, there); got {
-		case "missing", "extra", "stale":
-			t.Fatalf("a true answer, %+v, is called %s; twin %+v, reports %+v, sent %d, served %d, arrived %d", shown, got, twin, reports, sent, served, arrived)
+		got, told := judged(a, onType("wifi"), at(sent), shown.version, there), judgedBy(b, onType("wifi"), at(sent), shown.version, there, margin)
+		for _, got := range []string{got, told} {
+			switch got {
+			case "missing", "extra", "stale":
+				t.Fatalf("a true answer, %+v, is called %s; twin %+v, reports %+v, sent %d, served %d, arrived %d", shown, got, twin, reports, sent, served, arrived)
+			}
+		}
+		if margin == 0 && got != told {
+			t.Fatalf("told by another's clock it is %q; by the same one it is %q", told, got)
 		}
 		all := &queries.Query{Name: "all", Rows: rows.Meaning{Whole: true, Holds: func(rows.State) bool { return true }}}
 		if older.version > 0 {

@@ -61,20 +61,26 @@ func (r *Reports) Acked(version int64, acked time.Time) {
 		return
 	}
 	op := r.series.Start(acked, acked)
-	if version <= r.shown { // a result that was under way showed it before the device knew, or before that was told
-		op.End(r.shownAt(version, acked), metrics.OK)
+	if version > r.shown {
+		r.pending = append(r.pending, pending{version, op})
 		return
 	}
-	r.pending = append(r.pending, pending{version, op})
+	// A result that was under way showed it before the device knew, or before that was told.
+	if at := r.shownAt(version, acked); at.Sub(acked) < r.timeout {
+		op.End(at, metrics.OK)
+	} else {
+		op.End(acked.Add(r.timeout), metrics.Timeout)
+	}
 }
 
-// shownAt is when a $version was shown first that was acknowledged at a time, and not before that. The caller holds the lock.
+// shownAt is when a $version was shown first that was acknowledged at a time, and not before that. Of what was told too late for shows it is the
+// first of these: no later one has shown it. The caller holds the lock.
 func (r *Reports) shownAt(version int64, acked time.Time) time.Time {
-	i, found := slices.BinarySearchFunc(r.shows, version, func(s show, v int64) int { return cmp.Compare(s.version, v) })
-	if !found && i == 0 || i == len(r.shows) || r.shows[i].at.Before(acked) {
-		return acked // it is not known any more, or was there at once
+	i, _ := slices.BinarySearchFunc(r.shows, version, func(s show, v int64) int { return cmp.Compare(s.version, v) })
+	if at := r.shows[i].at; at.After(acked) {
+		return at
 	}
-	return r.shows[i].at
+	return acked // it was there at once
 }
 
 // Shown notes that a page which arrived at a time shows a $version of the device.

@@ -1,13 +1,17 @@
 // Package known is what the run knows of the states that twins went through.
 package known
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // History is what is known of the states that a device's twin went through: those that the target
 // acknowledged, and whether there may have been others between them. Its zero value knows of none. It is not safe for
 // concurrent use.
 type History struct {
 	known  bool    // states begins with a state that is known
+	missed bool    // there may be acknowledgements after states of which nobody told
 	states []State // in the order of their versions
 	sent   []time.Time
 }
@@ -41,6 +45,9 @@ func (h *History) Sending(at time.Time) {
 	h.sent = append(h.sent, at)
 }
 
+// Miss notes that the target may have acknowledged reports of which nobody tells: until the next that is told, nothing is known.
+func (h *History) Miss() { h.missed = true }
+
 // Report is an acknowledged report.
 type Report struct {
 	Connectivity string    // empty when the report did not tell it
@@ -52,16 +59,7 @@ type Report struct {
 // Acked adds a state. Reports that were sent earlier and are still open were lost, for a device's
 // reports are carried out in the order in which they were sent.
 func (h *History) Acked(r Report, tolerance time.Duration) {
-	lost, open := 0, h.sent[:0]
-	for _, at := range h.sent {
-		switch {
-		case at.Before(r.Sent):
-			lost++
-		case at.After(r.Sent):
-			open = append(open, at)
-		}
-	}
-	h.sent = open
+	lost := h.answer(r.Sent)
 	last := State{}
 	if n := len(h.states); n > 0 {
 		last = h.states[n-1]
@@ -69,16 +67,41 @@ func (h *History) Acked(r Report, tolerance time.Duration) {
 	if r.Version <= last.Version {
 		return // an acknowledgement that was overtaken by a later one's
 	}
-	s := State{Version: r.Version, Connectivity: r.Connectivity, Acked: r.Acked, unsure: lost > 0}
+	s := State{Version: r.Version, Connectivity: r.Connectivity, Acked: r.Acked, unsure: lost > 0 || h.missed}
 	if r.Connectivity == "" {
 		if len(h.states) == 0 {
 			return // what else is in the twin is not known
 		}
+		if h.missed {
+			return // likewise
+		}
 		s.Connectivity = last.Connectivity
 	}
-	h.known = true
+	h.known, h.missed = true, false
 	h.states = append(h.states, s)
 	h.forget(r.Acked.Add(-tolerance - keepFor))
+}
+
+// sameTime is by how much two times of one clock may differ for being told by another's, which is read anew for each.
+const sameTime = time.Millisecond
+
+// answer closes the report that was sent at a time, and those before it, which were lost: it returns how many.
+func (h *History) answer(sent time.Time) (lost int) {
+	off := func(at time.Time) time.Duration { return at.Sub(sent).Abs() }
+	nearest := -1
+	for i, at := range h.sent {
+		if off(at) < sameTime && (nearest < 0 || off(at) <= off(h.sent[nearest])) {
+			nearest = i
+		}
+	}
+	lost = max(0, nearest)
+	if nearest < 0 {
+		for lost < len(h.sent) && h.sent[lost].Before(sent) {
+			lost++
+		}
+	}
+	h.sent = slices.Delete(h.sent, 0, max(lost, nearest+1))
+	return lost
 }
 
 // forget drops states that are too old to matter to a query that is under way: all but the last of
@@ -111,7 +134,7 @@ func (h *History) Since(from time.Time) (states []State, sure bool) {
 		}
 		first = i
 	}
-	sure = h.known && first >= 0 && len(h.sent) == 0
+	sure = h.known && !h.missed && first >= 0 && len(h.sent) == 0
 	states = h.states[max(first, 0):]
 	for i := range states {
 		sure = sure && (i == 0 || !states[i].unsure)
