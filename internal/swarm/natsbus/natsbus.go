@@ -141,6 +141,8 @@ func (c *Conn) plain(err error) error {
 		return bus.ErrBacklog
 	case errors.Is(err, nats.ErrMaxPayload):
 		return bus.ErrTooLarge
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return bus.ErrNoStore
 	}
 	return err
 }
