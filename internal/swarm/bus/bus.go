@@ -18,7 +18,7 @@ type Bus interface {
 	Publish(subject string, data []byte) error
 	// Subscribe listens to the subjects that match: words between dots, of which * is any one and > at the end any that follow. Its calls of handle come
 	// one at a time in the order in which each publisher spoke; the data is the handler's to keep. It goes on after a lost connection, without what was
-	// said meanwhile. A handler that is slow delays nobody but itself, up to a bound beyond which it misses messages.
+	// said meanwhile. ErrForbidden when the server refuses it. A handler that is slow delays nobody but itself, up to a bound beyond which it misses messages.
 	Subscribe(subject string, handle func(subject string, data []byte)) (Subscription, error)
 	// Serve answers questions until it is stopped.
 	Serve(service Service) (Subscription, error)

@@ -36,9 +36,9 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 		return nil, err
 	}
 	bucket := c.options.Prefix + "_" + name
-	s := &store{conn: c, name: name, bucket: bucket, before: "$KV." + bucket + "."}
+	s := &store{conn: c, name: name, bucket: bucket, before: kvSubjects + bucket + "."}
 	unheard := 0
-	err := c.retry(ctx, func(ctx context.Context, _ int) (err error) {
+	err := c.retry(ctx, []string{apiSubjects}, func(ctx context.Context, _ int) (err error) {
 		s.stream, err = c.js.Stream(ctx, streamOf(bucket))
 		if errors.Is(err, nats.ErrNoResponders) {
 			// A server that has just started may need a moment; one without JetStream stays so.
@@ -61,11 +61,8 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 		s.stream, err = c.js.Stream(ctx, streamOf(bucket))
 		return err
 	})
-	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-		err = fmt.Errorf("%w: the NATS server has no JetStream", bus.ErrNoStore)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("opening store %s: %w", name, c.plain(err))
+		return nil, fmt.Errorf("opening store %s: %w", name, c.storeError(err))
 	}
 	return s, nil
 }
@@ -75,7 +72,7 @@ func (c *Conn) Drop(ctx context.Context, name string) error {
 	if err := bus.CheckName("store", name); err != nil {
 		return err
 	}
-	err := c.retry(ctx, func(ctx context.Context, _ int) error {
+	err := c.retry(ctx, []string{apiSubjects}, func(ctx context.Context, _ int) error {
 		err := c.js.DeleteStream(ctx, streamOf(c.options.Prefix+"_"+name))
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil
@@ -95,7 +92,7 @@ const goneAfter = 3
 // retry is Conn's, and ends when the store is there no more: to a message for a stream that is not there a server has no answer at all.
 func (s *store) retry(ctx context.Context, f func(ctx context.Context, attempt int) error) error {
 	missing := 0
-	return s.conn.retry(ctx, func(ctx context.Context, attempt int) error {
+	return s.conn.retry(ctx, []string{apiSubjects, s.before}, func(ctx context.Context, attempt int) error {
 		err := f(ctx, attempt)
 		if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
 			return err
@@ -147,7 +144,7 @@ func (s *store) write(ctx context.Context, doing, key string, m *nats.Msg, expec
 				}
 			}
 			return bus.ErrConflict
-		case refusal.ErrorCode == codeStoreFailed, refusal.ErrorCode == codeNoSpace, refusal.ErrorCode == codeNoStorage:
+		case refusal.ErrorCode == codeStoreFailed, noRoom(refusal.ErrorCode):
 			return fmt.Errorf("%w: %s", bus.ErrFull, refusal.Description)
 		}
 		return err
@@ -157,13 +154,6 @@ func (s *store) write(ctx context.Context, doing, key string, m *nats.Msg, expec
 	}
 	return revision, nil
 }
-
-// Codes of JetStream's errors, from its file errors.json, that its client has no names for.
-const (
-	codeStoreFailed = 10077 // of a stream at its bound
-	codeNoSpace     = 10023 // of a server without room
-	codeNoStorage   = 10047
-)
 
 // last is the last write to a key, a deletion too; bus.ErrNoKey when there was none.
 func (s *store) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
