@@ -7,6 +7,10 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +18,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
+	"github.com/twinfleet/twinfleet/internal/swarm/bus/bustest"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 )
 
@@ -241,4 +246,58 @@ func limited(t *testing.T, url string) bus.Bus {
 	}
 	t.Cleanup(func() { _ = b.Close() })
 	return b
+}
+
+// permitted is a server whose user may do what docs/agents.md asks for, and no more.
+type permitted struct{ url string }
+
+func (p permitted) Stop(t *testing.T)  { t.Fatal("this one stays") }
+func (p permitted) Start(t *testing.T) { t.Fatal("this one stays") }
+
+func (p permitted) Connect(t *testing.T) bus.Bus {
+	t.Helper()
+	b, err := natsbus.Connect(t.Context(), natsbus.Options{
+		URLs: []string{p.url}, User: "me", Password: "hush-hush", Backlog: bustest.Backlog, StoreBytes: bustest.StoreBytes,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// TestPermissionsSuffice does all that a bus does as a user who has the permissions that the documentation names.
+func TestPermissionsSuffice(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "agents.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?s)publish and subscribe to (.*?), and to publish to (.*?):").FindSubmatch(text)
+	if found == nil {
+		t.Fatal("docs/agents.md does not say which")
+	}
+	subjects := func(from []byte) (all []string) {
+		for _, x := range regexp.MustCompile("`([^`]+)`").FindAllSubmatch(from, -1) {
+			all = append(all, string(x[1]))
+		}
+		return all
+	}
+	both := subjects(found[1])
+	ran := 0
+	for _, c := range bustest.Cases() {
+		if !slices.Contains([]string{"messages reach who listens, in order", "questions and answers", "services are found", "a store", "a store is watched", "a store that is dropped"}, c.Name) {
+			continue
+		}
+		ran++
+		t.Run(c.Name, func(t *testing.T) {
+			leakless(t)
+			c.Run(t, permitted{raw(t, &server.Options{JetStream: true, Users: []*server.User{{Username: "me", Password: "hush-hush", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: append(subjects(found[2]), both...)}, Subscribe: &server.SubjectPermission{Allow: both},
+			}}}})})
+		})
+	}
+	if ran != 6 {
+		t.Errorf("%d cases ran", ran)
+	}
 }
