@@ -7,7 +7,7 @@ RUNS ?= 10
 ROUNDS ?= 20
 SEED ?= 1
 
-.PHONY: help test setup fmt-check fmt vet lint unit outside deploy integration clients sdk build bench bench-rate bench-queueing bench-transports bench-agents busy soak soak-swarm fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside deploy kube integration clients sdk build bench bench-rate bench-queueing bench-transports bench-agents busy soak soak-swarm fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,11 @@ outside: ## The public packages, from a module of somebody else's.
 
 deploy: ## The Dockerfile, configs/compose.yaml and configs/kubernetes, read strictly and run without an engine.
 	@cd test/deploy && $(GO) vet ./... && $(GO) test -count 1 ./... # what is outside the module does not end what Go remembers of a test
+
+# Built for the first time it takes some ten minutes of a processor, and 3 GB of Go's cache; it wants etcd, which Debian has as etcd-server.
+kube: ## The manifests for Kubernetes, against a real API server.
+	@cd test/kubernetes && $(GO) build -ldflags='-s -w' -o bin/ k8s.io/kubernetes/cmd/kube-apiserver
+	@cd test/deploy && $(GO) test -count 1 -run APIServer . -apiserver $(CURDIR)/test/kubernetes/bin/kube-apiserver
 
 integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
 	$(GO) test -tags integration -parallel 3 -timeout 15m ./test/...

@@ -290,10 +290,17 @@ func (o *output) String() string {
 func (c *container) start(t *testing.T, program string, args, env []string) *process {
 	t.Helper()
 	attr := &syscall.SysProcAttr{Chroot: c.root, Credential: &syscall.Credential{Uid: uint32(c.user), Gid: uint32(c.group)}}
-	p := &process{out: new(output), ended: make(chan struct{})}
-	p.cmd = &exec.Cmd{Path: program, Args: append([]string{program}, args...), Dir: "/", Env: append([]string{"PATH=/"}, env...), SysProcAttr: attr, Stdout: p.out, Stderr: p.out}
+	cmd := &exec.Cmd{Path: program, Args: append([]string{program}, args...), Dir: "/", Env: append([]string{"PATH=/"}, env...), SysProcAttr: attr}
+	return begin(t, cmd)
+}
+
+// begin starts a command, which ends with the test.
+func begin(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, out: new(output), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("%s %q: %v", program, args, err)
+		t.Fatalf("%q: %v", p.cmd.Args, err)
 	}
 	go func() {
 		defer close(p.ended)
@@ -303,7 +310,7 @@ func (c *container) start(t *testing.T, program string, args, env []string) *pro
 		_ = p.cmd.Process.Kill() // who has ended needs no killing
 		<-p.ended
 		if t.Failed() {
-			t.Logf("%s %q:\n%s", program, args, p.out)
+			t.Logf("%q:\n%s", p.cmd.Args, p.out)
 		}
 	})
 	return p

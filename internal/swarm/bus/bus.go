@@ -18,7 +18,7 @@ type Bus interface {
 	Publish(subject string, data []byte) error
 	// Subscribe listens to the subjects that match: words between dots, of which * is any one and > at the end any that follow. Its calls of handle come
 	// one at a time in the order in which each publisher spoke; the data is the handler's to keep. It goes on after a lost connection, without what was
-	// said meanwhile. A handler that is slow delays nobody but itself, up to a bound beyond which it misses messages.
+	// said meanwhile. ErrForbidden when the server refuses it. A handler that is slow delays nobody but itself, up to a bound beyond which it misses messages.
 	Subscribe(subject string, handle func(subject string, data []byte)) (Subscription, error)
 	// Serve answers questions until it is stopped.
 	Serve(service Service) (Subscription, error)
@@ -31,6 +31,8 @@ type Bus interface {
 	Services(ctx context.Context, name string) ([]Instance, error)
 	// Store opens a store of keys and values, and makes it if there is none and create is set. ErrNoStore when there is none, ErrName for a bad name.
 	Store(ctx context.Context, name string, create bool) (Store, error)
+	// Drop removes a store with all that is in it; that there is none is no error. What others do with it then ends in ErrNoStore.
+	Drop(ctx context.Context, name string) error
 	// States tells how the connection stands: at once how it does now, then at each change. Calls come one at a time; they must not wait, nor call States or Stop.
 	States(handle func(State)) Subscription
 	// MaxPayload is the most bytes of one message, question, answer or value.
@@ -81,6 +83,7 @@ type State struct {
 //
 // While there is no connection calls wait for one as long as ctx lasts, and a write whose fate a broken connection left open is told apart
 // from a new one: when a call returns without error it was done once, and when it fails because ctx ended it was done once or not at all.
+// A store that was dropped, or that the server has lost, is ErrNoStore.
 type Store interface {
 	// Put writes and returns the revision, a number that grows with each write to the store. ErrFull when the store holds no more, ErrTooLarge.
 	Put(ctx context.Context, key string, value []byte) (revision uint64, err error)

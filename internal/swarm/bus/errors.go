@@ -8,6 +8,8 @@ var (
 	ErrClosed = errors.New("the bus is closed")
 	// ErrDenied means that the server refuses the credentials.
 	ErrDenied = errors.New("the server refuses the credentials")
+	// ErrForbidden means that the server takes the credentials, and does not allow them this. The text has the subject.
+	ErrForbidden = errors.New("the server does not allow it")
 	// ErrNobody means that there is no such instance or endpoint.
 	ErrNobody = errors.New("nobody is there to answer")
 	// ErrLost means that the connection broke, and that it is not known what became of what was under way.

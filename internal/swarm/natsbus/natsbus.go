@@ -32,11 +32,12 @@ type Conn struct {
 	end     context.CancelCauseFunc
 	closed  chan struct{} // the client has ended
 
-	mu     sync.Mutex
-	closes bool                  // Close was called
-	stops  map[*service]struct{} // services
-	warned string                // the last text that was logged of a failed connection
-	wg     sync.WaitGroup        // handlers of subscriptions
+	mu      sync.Mutex
+	closes  bool                  // Close was called
+	stops   map[*service]struct{} // services
+	refused refusals
+	warned  string         // the last text that was logged of a failed connection
+	wg      sync.WaitGroup // handlers of subscriptions
 }
 
 var _ bus.Bus = (*Conn)(nil)
@@ -49,7 +50,7 @@ func Connect(ctx context.Context, options Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{options: s, link: link.New(), closed: make(chan struct{}), stops: map[*service]struct{}{}}
+	c := &Conn{options: s, link: link.New(), closed: make(chan struct{}), stops: map[*service]struct{}{}, refused: refusals{attempts: map[*attempt]struct{}{}}}
 	c.life, c.end = context.WithCancelCause(context.Background())
 	dial := &dialer{}
 	handlers := []nats.Option{
@@ -66,34 +67,44 @@ func Connect(ctx context.Context, options Options) (*Conn, error) {
 			break
 		}
 		if hopeless(err) {
-			return nil, fmt.Errorf("connecting to NATS at %s: %w", s.servers, c.plain(err))
+			return nil, c.connectError(nil, err)
+		}
+		if attempt%toldEvery == 1 && ctx.Err() == nil {
+			s.Logger.Warn("there is no NATS server yet; it is tried again", "error", c.connectError(nil, err))
 		}
 		if ended := wait.For(ctx, pause(attempt)); ended != nil {
-			return nil, fmt.Errorf("connecting to NATS at %s: %w (%w)", s.servers, ended, c.plain(err))
+			return nil, c.connectError(ended, err)
 		}
 	}
 	if c.js, err = jetstream.New(c.nc); err != nil {
 		c.nc.Close()
-		return nil, fmt.Errorf("connecting to NATS at %s: %w", s.servers, err)
+		return nil, c.connectError(nil, err)
 	}
 	return c, nil
 }
+
+// toldEvery is how many attempts to connect pass between two lines of the log: about half a minute.
+const toldEvery = 20
 
 // dialer ends a first attempt with its context: the client itself knows none.
 type dialer struct {
 	mu  sync.Mutex
 	ctx context.Context // of the first attempts; later nil
+	why error           // the last of them failed; nil when it did not
 }
 
 // connect is nats.Connect with a context.
 func (d *dialer) connect(ctx context.Context, options []nats.Option) (*nats.Conn, error) {
 	d.mu.Lock()
-	d.ctx = ctx
+	d.ctx, d.why = ctx, nil
 	d.mu.Unlock()
 	nc, err := nats.Connect("", options...)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ctx = nil
+	if errors.Is(err, nats.ErrNoServers) && d.why != nil { // which says nothing of why
+		err = d.why
+	}
 	return nc, err
 }
 
@@ -104,7 +115,11 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+	c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+	d.mu.Lock()
+	d.why = err
+	d.mu.Unlock()
+	return c, err
 }
 
 func denied(err error) bool {
@@ -120,11 +135,17 @@ func denied(err error) bool {
 func hopeless(err error) bool {
 	var (
 		certificate *tls.CertificateVerificationError
-		alert       tls.AlertError
 		record      tls.RecordHeaderError
 	)
 	return denied(err) || errors.Is(err, nats.ErrSecureConnRequired) || errors.Is(err, nats.ErrSecureConnWanted) ||
-		errors.As(err, &certificate) || errors.As(err, &alert) || errors.As(err, &record)
+		errors.As(err, &certificate) || errors.As(err, &record) || alerted(err)
+}
+
+// alerted reports whether the server's TLS said why it does not want to speak. What it said is of a type that only crypto/tls has: its
+// tls.AlertError is that of QUIC.
+func alerted(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error"
 }
 
 // plain makes an error of the client one of the bus, where there is one.
@@ -141,6 +162,8 @@ func (c *Conn) plain(err error) error {
 		return bus.ErrBacklog
 	case errors.Is(err, nats.ErrMaxPayload):
 		return bus.ErrTooLarge
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return bus.ErrNoStore
 	}
 	return err
 }
@@ -158,7 +181,7 @@ func (c *Conn) down(err error) {
 
 func (c *Conn) up() {
 	c.mu.Lock()
-	c.warned = ""
+	c.warned, c.refused.inbox = "", nil
 	c.mu.Unlock()
 	c.link.Up()
 }
@@ -168,6 +191,7 @@ func (c *Conn) trouble(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if denied(err) {
 		c.down(err)
 	}
+	c.refuse(err)
 	text := err.Error()
 	c.mu.Lock()
 	repeated := text == c.warned
@@ -243,6 +267,10 @@ func (c *Conn) Subscribe(subject string, handle func(subject string, data []byte
 		c.wg.Done()
 	})
 	c.known()
+	if err := c.listens(c.subject("pub", subject)); err != nil {
+		_ = sub.Unsubscribe()
+		return nil, fmt.Errorf("listening to %s: %w", subject, err)
+	}
 	return s, nil
 }
 
@@ -290,7 +318,8 @@ func (c *Conn) Close() error {
 }
 
 // retry does f over one connection after another until it comes to an end that another attempt would not change. f is told which attempt it is, from 1.
-func (c *Conn) retry(ctx context.Context, f func(ctx context.Context, attempt int) error) error {
+// about is how the subjects begin that it needs; see asking.
+func (c *Conn) retry(ctx context.Context, about []string, f func(ctx context.Context, attempt int) error) error {
 	ctx, cancel := link.Bound(ctx, c.life)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
@@ -298,7 +327,7 @@ func (c *Conn) retry(ctx context.Context, f func(ctx context.Context, attempt in
 		if err != nil {
 			return err
 		}
-		err = c.try(ctx, epoch, func(ctx context.Context) error { return f(ctx, attempt) })
+		err = c.try(ctx, epoch, about, func(ctx context.Context) error { return f(ctx, attempt) })
 		if ctx.Err() != nil && err != nil {
 			return context.Cause(ctx)
 		}
@@ -317,9 +346,11 @@ const attemptLimit = 5 * time.Second
 // errSlow is the cause of the end of an attempt.
 var errSlow = errors.New("no answer from JetStream")
 
-func (c *Conn) try(ctx, epoch context.Context, f func(context.Context) error) error {
+func (c *Conn) try(ctx, epoch context.Context, about []string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, attemptLimit, errSlow)
 	defer cancel()
+	ctx, asked := c.asking(ctx, about...)
+	defer asked()
 	ctx, done := link.Bound(ctx, epoch)
 	defer done()
 	err := f(ctx)

@@ -292,3 +292,42 @@ func TestLostConsumer(t *testing.T) {
 		t.Errorf("%q after %q", left, names)
 	}
 }
+
+// TestStoreIsLost has a server come back with an empty folder: who writes to what was there, reads it or watches it is told so, and does not
+// wait for what does not come back.
+func TestStoreIsLost(t *testing.T) {
+	leakless(t)
+	w, ctx := newWorld(t), patient(t)
+	b := w.connect(t)
+	store, err := b.Store(ctx, "run", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Put(ctx, "k", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	current, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- store.Watch(ctx, "", func(e bus.Entry) {
+			if e.Kind == bus.Current {
+				close(current)
+			}
+		})
+	}()
+	<-current
+	w.Stop(t)
+	w.options.Folder = t.TempDir()
+	w.Start(t)
+	if _, err := store.Put(ctx, "k", []byte("2")); !errors.Is(err, bus.ErrNoStore) {
+		t.Error("put:", err)
+	}
+	if _, err := store.Get(ctx, "k"); !errors.Is(err, bus.ErrNoStore) {
+		t.Error("get:", err)
+	}
+	if _, err := store.Keys(ctx, ""); !errors.Is(err, bus.ErrNoStore) {
+		t.Error("keys:", err)
+	}
+	if err := <-ended; !errors.Is(err, bus.ErrNoStore) {
+		t.Error("watch:", err)
+	}
+}

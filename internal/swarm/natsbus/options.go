@@ -127,7 +127,7 @@ func (s *settled) address(text string) (string, error) {
 	}
 	u, err := url.Parse(text)
 	// The URL, and what url.Parse says of it, may hold a password.
-	if err != nil || u.Hostname() == "" {
+	if err != nil || u.Hostname() == "" || strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
 		return "", errors.New("the URL of a NATS server cannot be read: it is like nats://host:4222")
 	}
 	switch u.Scheme {

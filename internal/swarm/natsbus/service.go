@@ -68,8 +68,12 @@ func (c *Conn) Serve(one bus.Service) (bus.Subscription, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serving %s: %w", one.Name, c.plain(err))
 	}
-	c.stops[s] = struct{}{}
 	c.known()
+	if err := c.listens(c.subject("ask", one.Instance, ""), serviceSubjects); err != nil {
+		_ = s.micro.Stop()
+		return nil, fmt.Errorf("serving %s: %w", one.Name, err)
+	}
+	c.stops[s] = struct{}{}
 	return s, nil
 }
 
@@ -161,6 +165,8 @@ func (c *Conn) ask(ctx context.Context, subject string, data []byte) ([]byte, er
 	}
 	ctx, done := link.Bound(ctx, epoch)
 	defer done()
+	ctx, asked := c.asking(ctx, subject)
+	defer asked()
 	answer, err := c.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subject, Data: data})
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -192,7 +198,7 @@ func (c *Conn) Services(ctx context.Context, name string) ([]bus.Instance, error
 		return nil, err
 	}
 	var all []bus.Instance
-	err := c.retry(ctx, func(ctx context.Context, _ int) (err error) {
+	err := c.retry(ctx, []string{serviceSubjects}, func(ctx context.Context, _ int) (err error) {
 		all, err = c.services(ctx, name)
 		return err
 	})

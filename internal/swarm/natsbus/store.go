@@ -22,9 +22,13 @@ const (
 type store struct {
 	conn   *Conn
 	name   string
+	bucket string // its name in the server
 	stream jetstream.Stream
 	before string // of subjects: a key follows
 }
+
+// streamOf is the stream of a bucket.
+func streamOf(bucket string) string { return "KV_" + bucket }
 
 // Store is bus.Bus's.
 func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, error) {
@@ -32,10 +36,10 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 		return nil, err
 	}
 	bucket := c.options.Prefix + "_" + name
-	s := &store{conn: c, name: name, before: "$KV." + bucket + "."}
+	s := &store{conn: c, name: name, bucket: bucket, before: kvSubjects + bucket + "."}
 	unheard := 0
-	err := c.retry(ctx, func(ctx context.Context, _ int) (err error) {
-		s.stream, err = c.js.Stream(ctx, "KV_"+bucket)
+	err := c.retry(ctx, []string{apiSubjects}, func(ctx context.Context, _ int) (err error) {
+		s.stream, err = c.js.Stream(ctx, streamOf(bucket))
 		if errors.Is(err, nats.ErrNoResponders) {
 			// A server that has just started may need a moment; one without JetStream stays so.
 			if unheard++; unheard == 5 {
@@ -54,28 +58,54 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 		if _, err = c.js.CreateKeyValue(ctx, config); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 			return err
 		}
-		s.stream, err = c.js.Stream(ctx, "KV_"+bucket)
+		s.stream, err = c.js.Stream(ctx, streamOf(bucket))
 		return err
 	})
-	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-		err = fmt.Errorf("%w: the NATS server has no JetStream", bus.ErrNoStore)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("opening store %s: %w", name, c.plain(err))
+		return nil, fmt.Errorf("opening store %s: %w", name, c.storeError(err))
 	}
 	return s, nil
 }
 
-// Drop removes a store with all that is in it. That there is none is no error.
+// Drop is bus.Bus's.
 func (c *Conn) Drop(ctx context.Context, name string) error {
 	if err := bus.CheckName("store", name); err != nil {
 		return err
 	}
-	err := c.retry(ctx, func(ctx context.Context, _ int) error { return c.js.DeleteKeyValue(ctx, c.options.Prefix+"_"+name) })
-	if err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	err := c.retry(ctx, []string{apiSubjects}, func(ctx context.Context, _ int) error {
+		err := c.js.DeleteStream(ctx, streamOf(c.options.Prefix+"_"+name))
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("removing store %s: %w", name, c.plain(err))
 	}
 	return nil
+}
+
+// goneAfter is how many attempts in a row find no stream before a store counts as lost: a server of a cluster that has just come back may
+// not know of all yet.
+const goneAfter = 3
+
+// retry is Conn's, and ends when the store is there no more: to a message for a stream that is not there a server has no answer at all.
+func (s *store) retry(ctx context.Context, f func(ctx context.Context, attempt int) error) error {
+	missing := 0
+	return s.conn.retry(ctx, []string{apiSubjects, s.before}, func(ctx context.Context, attempt int) error {
+		err := f(ctx, attempt)
+		if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
+			return err
+		}
+		if _, lost := s.conn.js.Stream(ctx, streamOf(s.bucket)); !errors.Is(lost, jetstream.ErrStreamNotFound) {
+			missing = 0
+			return err
+		}
+		if missing++; missing < goneAfter {
+			return err
+		}
+		return bus.ErrNoStore
+	})
 }
 
 // write sends one message of the stream, with an id by which the server, or a look at what is there, tells a second attempt from a second write.
@@ -85,7 +115,7 @@ func (s *store) write(ctx context.Context, doing, key string, m *nats.Msg, expec
 	}
 	id := rand.Text()
 	m.Subject = s.before + key
-	err = s.conn.retry(ctx, func(ctx context.Context, attempt int) error {
+	err = s.retry(ctx, func(ctx context.Context, attempt int) error {
 		if len(m.Data) > s.conn.MaxPayload() {
 			return fmt.Errorf("%d bytes: %w", len(m.Data), bus.ErrTooLarge)
 		}
@@ -114,7 +144,7 @@ func (s *store) write(ctx context.Context, doing, key string, m *nats.Msg, expec
 				}
 			}
 			return bus.ErrConflict
-		case refusal.ErrorCode == codeStoreFailed, refusal.ErrorCode == codeNoSpace, refusal.ErrorCode == codeNoStorage:
+		case refusal.ErrorCode == codeStoreFailed, noRoom(refusal.ErrorCode):
 			return fmt.Errorf("%w: %s", bus.ErrFull, refusal.Description)
 		}
 		return err
@@ -124,13 +154,6 @@ func (s *store) write(ctx context.Context, doing, key string, m *nats.Msg, expec
 	}
 	return revision, nil
 }
-
-// Codes of JetStream's errors, from its file errors.json, that its client has no names for.
-const (
-	codeStoreFailed = 10077 // of a stream at its bound
-	codeNoSpace     = 10023 // of a server without room
-	codeNoStorage   = 10047
-)
 
 // last is the last write to a key, a deletion too; bus.ErrNoKey when there was none.
 func (s *store) last(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {
@@ -158,7 +181,7 @@ func (s *store) Create(ctx context.Context, key string, value []byte) (uint64, e
 		}
 		// It may have been deleted: then the deletion is what must be the last.
 		var old *jetstream.RawStreamMsg
-		err = s.conn.retry(ctx, func(ctx context.Context, _ int) (err error) {
+		err = s.retry(ctx, func(ctx context.Context, _ int) (err error) {
 			old, err = s.last(ctx, key)
 			return err
 		})
@@ -192,7 +215,7 @@ func (s *store) Get(ctx context.Context, key string) (bus.Entry, error) {
 		return bus.Entry{}, err
 	}
 	var m *jetstream.RawStreamMsg
-	err := s.conn.retry(ctx, func(ctx context.Context, _ int) (err error) {
+	err := s.retry(ctx, func(ctx context.Context, _ int) (err error) {
 		m, err = s.last(ctx, key)
 		return err
 	})
@@ -212,7 +235,7 @@ func (s *store) Keys(ctx context.Context, prefix string) (keys []string, err err
 	if err := bus.CheckPrefix(prefix); err != nil {
 		return nil, err
 	}
-	err = s.conn.retry(ctx, func(ctx context.Context, _ int) error {
+	err = s.retry(ctx, func(ctx context.Context, _ int) error {
 		keys = nil
 		err := s.follow(ctx, prefix, 0, true, func(e bus.Entry) error {
 			switch e.Kind {

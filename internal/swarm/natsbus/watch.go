@@ -59,10 +59,12 @@ func (s *store) Watch(ctx context.Context, prefix string, handle func(bus.Entry)
 		if err == nil {
 			before := seen
 			bound, done := link.Bound(ctx, epoch)
+			bound, asked := s.conn.asking(bound, apiSubjects+"CONSUMER.")
 			err = s.follow(bound, prefix, seen, false, take)
 			if bound.Err() != nil {
 				err = context.Cause(bound)
 			}
+			asked()
 			done()
 			if seen != before {
 				attempt = 1

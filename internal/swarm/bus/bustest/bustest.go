@@ -49,6 +49,7 @@ func Cases() []Case {
 		{"a store", stores},
 		{"a store that is full", full},
 		{"a store is watched", watched},
+		{"a store that is dropped", dropped},
 		{"an end while others write and the server restarts", lastValues},
 		{"the server is away for a while", away},
 		{"the server is away: what is kept has a bound", backlog},

@@ -94,6 +94,50 @@ func stores(t *testing.T, w World) {
 	}
 }
 
+// dropped has a store removed while another has it open and watches it.
+func dropped(t *testing.T, w World) {
+	a, b, ctx := w.Connect(t), w.Connect(t), soon(t)
+	ok(t, a.Drop(ctx, "run"))
+	is(t, "a bad name", a.Drop(ctx, "a b"), bus.ErrName)
+	store, err := a.Store(ctx, "run", true)
+	ok(t, err)
+	kept, err := a.Store(ctx, "kept", true)
+	ok(t, err)
+	_, err = kept.Put(ctx, "k", []byte("1"))
+	ok(t, err)
+	other, err := b.Store(ctx, "run", false)
+	ok(t, err)
+	_, err = store.Put(ctx, "k", []byte("1"))
+	ok(t, err)
+	told, ended := make(chan bus.Entry, 10), make(chan error, 1)
+	go func() { ended <- other.Watch(ctx, "", func(e bus.Entry) { told <- e }) }()
+	get(t, "value", told)
+	get(t, "end of what there is", told)
+
+	ok(t, a.Drop(ctx, "run"))
+	ok(t, b.Drop(ctx, "run"))
+	_, err = b.Store(ctx, "run", false)
+	is(t, "opened", err, bus.ErrNoStore)
+	for name, do := range map[string]func() error{
+		"put":    func() error { _, err := other.Put(ctx, "k", nil); return err },
+		"create": func() error { _, err := other.Create(ctx, "new", nil); return err },
+		"update": func() error { _, err := other.Update(ctx, "k", nil, 1); return err },
+		"delete": func() error { return other.Delete(ctx, "k") },
+		"get":    func() error { _, err := other.Get(ctx, "k"); return err },
+		"keys":   func() error { _, err := other.Keys(ctx, ""); return err },
+	} {
+		is(t, name, do(), bus.ErrNoStore)
+	}
+	is(t, "watch", get(t, "end of the watch", ended), bus.ErrNoStore)
+	if _, err := kept.Get(ctx, "k"); err != nil {
+		t.Error("the other store:", err)
+	}
+	again, err := b.Store(ctx, "run", true)
+	ok(t, err)
+	_, err = again.Get(ctx, "k")
+	is(t, "a new one", err, bus.ErrNoKey)
+}
+
 func full(t *testing.T, w World) {
 	a, ctx := w.Connect(t), soon(t)
 	store, err := a.Store(ctx, "run", true)

@@ -18,7 +18,8 @@ type state struct {
 	entries  map[string]bus.Entry // deletions too
 	bytes    int
 	revision uint64
-	changed  chan struct{} // closed at each write
+	changed  chan struct{} // closed at each write, and by Drop
+	dropped  bool
 }
 
 type store struct {
@@ -52,6 +53,26 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 	return s, nil
 }
 
+// Drop is bus.Bus's.
+func (c *Conn) Drop(ctx context.Context, name string) error {
+	if err := bus.CheckName("store", name); err != nil {
+		return err
+	}
+	s := &store{conn: c, name: name}
+	err := s.do(ctx, func() error {
+		if held := c.server.stores[name]; held != nil {
+			held.dropped = true
+			close(held.changed)
+			delete(c.server.stores, name)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("removing store %s: %w", name, err)
+	}
+	return nil
+}
+
 // do is one exchange with the server: f runs under its mu. What a broken connection has not begun is tried with the next.
 func (s *store) do(ctx context.Context, f func() error) error {
 	ctx, cancel := link.Bound(ctx, s.conn.life)
@@ -65,7 +86,10 @@ func (s *store) do(ctx context.Context, f func() error) error {
 		if _, err = s.conn.connected(attempt); err == nil {
 			s.conn.server.mu.Lock()
 			whole := s.conn.whole()
-			if whole {
+			switch {
+			case whole && s.held != nil && s.held.dropped:
+				err = bus.ErrNoStore
+			case whole:
 				err = f()
 			}
 			s.conn.server.mu.Unlock()
