@@ -132,7 +132,8 @@ func (c *cluster) call(t *testing.T, method, path, kind string, body []byte) (co
 // namespace makes one in which pods may do no more than Kubernetes' standard "restricted" allows.
 func (c *cluster) namespace(t *testing.T, name string) {
 	t.Helper()
-	text := fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/warn: restricted}}\n", name)
+	const key = "pod-security.kubernetes.io/"
+	text := fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {%senforce: restricted, %swarn: restricted}}}\n", name, key, key)
 	if code, text, _ := c.call(t, http.MethodPost, "/api/v1/namespaces", "application/yaml", []byte(text)); code != http.StatusCreated {
 		t.Fatalf("%d: %s", code, text)
 	}

@@ -140,7 +140,12 @@ func TestRefusedStores(t *testing.T) {
 			bus.ErrForbidden,
 			"must be allowed to publish to", "$JS.API",
 		},
-		{"answers are not allowed", server.Options{Users: user(allow([]string{">"}, []string{"twinfleet.>"})), JetStream: true}, bus.ErrForbidden, "must be allowed to subscribe to", "_INBOX."},
+		{
+			"answers are not allowed",
+			server.Options{Users: user(allow([]string{">"}, []string{"twinfleet.>"})), JetStream: true},
+			bus.ErrForbidden,
+			"must be allowed to subscribe to", "_INBOX.",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			url := raw(t, &c.options)
@@ -286,15 +291,18 @@ func TestPermissionsSuffice(t *testing.T) {
 	both := subjects(found[1])
 	ran := 0
 	for _, c := range bustest.Cases() {
-		if !slices.Contains([]string{"messages reach who listens, in order", "questions and answers", "services are found", "a store", "a store is watched", "a store that is dropped"}, c.Name) {
+		if !slices.Contains([]string{
+			"messages reach who listens, in order", "questions and answers", "services are found", "a store", "a store is watched", "a store that is dropped",
+		}, c.Name) {
 			continue
 		}
 		ran++
 		t.Run(c.Name, func(t *testing.T) {
 			leakless(t)
-			c.Run(t, permitted{raw(t, &server.Options{JetStream: true, Users: []*server.User{{Username: "me", Password: "hush-hush", Permissions: &server.Permissions{
+			may := &server.Permissions{
 				Publish: &server.SubjectPermission{Allow: append(subjects(found[2]), both...)}, Subscribe: &server.SubjectPermission{Allow: both},
-			}}}})})
+			}
+			c.Run(t, permitted{raw(t, &server.Options{JetStream: true, Users: []*server.User{{Username: "me", Password: "hush-hush", Permissions: may}}})})
 		})
 	}
 	if ran != 6 {

@@ -199,3 +199,35 @@ func TestOthersSeeServices(t *testing.T) {
 		}
 	}
 }
+
+// TestStrangersAreNoInstances has somebody answer who is no service of ours: with nonsense, without a name, and with one that no instance can have.
+func TestStrangersAreNoInstances(t *testing.T) {
+	leakless(t)
+	w := newWorld(t)
+	b := w.connect(t)
+	if _, err := b.Serve(bus.Service{Name: "agent", Instance: "one", Version: "1.0.0"}); err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(w.server.URL(), nats.Token(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Subscribe("$SRV.INFO.agent", func(m *nats.Msg) {
+		for _, text := range []string{
+			"", "nonsense", `{"name": "agent"}`, `{"name": "other", "metadata": {"instance": "two"}}`, `{"name": "agent", "metadata": {"instance": "a.b"}}`,
+			`{"name": "agent", "metadata": {"instance": "\u001b[2Jall is well"}}`, `{"name": "agent", "metadata": {"instance": "` + strings.Repeat("x", 1000) + `"}}`,
+		} {
+			_ = m.Respond([]byte(text))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	all, err := b.Services(patient(t), "agent")
+	if err != nil || len(all) != 1 || all[0].Instance != "one" {
+		t.Errorf("%+v, %v", all, err)
+	}
+}

@@ -236,7 +236,8 @@ func (c *Conn) services(ctx context.Context, name string) (all []bus.Instance, e
 			return nil, err
 		}
 		var info micro.Info
-		if json.Unmarshal(m.Data, &info) != nil || info.Name != name || info.Metadata[instanceKey] == "" {
+		// Whoever is let onto the server may answer: what cannot be asked anyway is no instance.
+		if json.Unmarshal(m.Data, &info) != nil || info.Name != name || bus.CheckName("instance", info.Metadata[instanceKey]) != nil {
 			continue
 		}
 		instance := bus.Instance{Name: name, Instance: info.Metadata[instanceKey], Version: info.Version, Metadata: info.Metadata}
