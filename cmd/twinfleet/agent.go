@@ -80,6 +80,9 @@ func thisMachine() report.Machine {
 	return report.Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), Go: runtime.Version()}
 }
 
+// agentWaits is how an agent says that it has begun.
+const agentWaits = " waits for runs"
+
 // agentName is a name for an agent that nobody named.
 func agentName() string {
 	host, err := os.Hostname()
@@ -148,7 +151,7 @@ func runAgent(ctx context.Context, e env, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "agent %s waits for runs\n", name)
+	fmt.Fprintf(e.stdout, "agent %s%s\n", name, agentWaits)
 	if err := a.Run(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -107,6 +107,9 @@ func hubCommands(sc *scenario.Scenario, n int, folder, certs string) (commands [
 	return commands, files
 }
 
+// hubReady says by what a hub has said whether it listens: then it says where, for programs.
+func hubReady(_, line string) bool { return strings.HasPrefix(line, "{") }
+
 // atHubs is a scenario against hubs that wrote files.
 func atHubs(sc *scenario.Scenario, files []string) (*scenario.Scenario, error) {
 	var hubs []connstring.Service
@@ -134,6 +137,9 @@ func atHubs(sc *scenario.Scenario, files []string) (*scenario.Scenario, error) {
 
 // localAgent is the name of an agent of this machine, by its number from 0.
 func localAgent(i int) string { return fmt.Sprintf("agent-%d", i+1) }
+
+// agentReady says by what an agent has said whether it waits for runs.
+func agentReady(_, line string) bool { return strings.HasSuffix(line, agentWaits) }
 
 // agentCommands are agents on this machine, which talk over a server; further are the flags of one, nil for none. They take what is to be done
 // from the coordinator alone: its own settings, as variables of the environment, are none of theirs.

@@ -165,7 +165,7 @@ func (x *site) forget(w *trialSwarm) {
 // hubs starts the embedded hub in so many processes of its own.
 func (w *trialSwarm) hubs(ctx context.Context, sc *scenario.Scenario, n int, folder, certs string) (*scenario.Scenario, error) {
 	commands, files := hubCommands(sc, n, folder, certs)
-	g, err := launch.Start(ctx, commands, launch.Options{})
+	g, err := launch.Start(ctx, commands, launch.Options{Ready: hubReady})
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
@@ -183,7 +183,7 @@ func (x *site) start(ctx context.Context) (natsbus.Options, error) {
 	x.closes = append(x.closes, func() { _ = server.Close() })
 	o := natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: x.log}
 	commands := agentCommands(x.agents, o, x.folder, x.token, nil)
-	g, err := launch.Start(ctx, commands, launch.Options{})
+	g, err := launch.Start(ctx, commands, launch.Options{Ready: agentReady})
 	if err != nil {
 		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,9 +77,11 @@ type swarm struct {
 	lead     *lead.Lead
 	resume   *engine.Resume // of a run that is taken over; else nil
 	local    localState
-	handOver func() bool // as env.starting has it
-	closes   []func()    // of what this process has
-	ends     []func()    // of what the run has and who takes it over needs, when this process is gone
+	handOver func() bool        // as env.starting has it
+	ended    <-chan launch.Exit // agents that this process has started; nil for none
+	watching sync.WaitGroup     // waits for who listens to ended
+	closes   []func()           // of what this process has
+	ends     []func()           // of what the run has and who takes it over needs, when this process is gone
 }
 
 // localState is what a process must know of a run on this machine that it takes over. It holds secrets: its file is for its owner alone.
@@ -205,6 +208,13 @@ func (w *swarm) start(
 		return nil, err
 	}
 	w.lead = l
+	if w.ended != nil {
+		w.watching.Go(func() {
+			for x := range w.ended {
+				l.Lose(x.Name, "its process ended: "+x.String())
+			}
+		})
+	}
 	w.closes = append(w.closes, l.Close)
 	if !again {
 		fmt.Fprintf(e.stderr, "run %s; if this process is lost: twinfleet run --resume %s with the same scenario and flags\n", id, id)
@@ -233,16 +243,25 @@ func (w *swarm) folder(s settings, id string, local bool) (string, error) {
 	if id != filepath.Base(id) || id == ".." {
 		return "", usagef("--resume: %q is no id of a run; it was printed when the run began, as in 20260102-150405-plant", id)
 	}
-	folder := filepath.Join(s.v.GetString("out"), ".agents", id)
-	if s.v.GetString("out") == "" {
-		folder = filepath.Join(os.TempDir(), "twinfleet-agents", id)
+	root := s.v.GetString("out")
+	if root == "" { // not where others may write: what is kept there is secret
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return "", usagef("--out must be given: %w", err)
+		}
+		root = filepath.Join(cache, "twinfleet")
 	}
+	folder := filepath.Join(root, ".agents", id)
 	w.ends = append(w.ends, func() {
 		_ = os.RemoveAll(folder)
 		_ = os.Remove(filepath.Dir(folder)) // unless there are others
 	})
 	if !local {
-		if err := os.MkdirAll(folder, 0o700); err != nil {
+		err := os.MkdirAll(root, 0o755)
+		if err == nil {
+			err = os.MkdirAll(folder, 0o700)
+		}
+		if err != nil {
 			return "", fmt.Errorf("making a folder for the agents: %w", err)
 		}
 		return folder, nil
@@ -289,7 +308,7 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 		return sc, withCode(codeUsage, err)
 	}
 	commands, files := hubCommands(sc, n, folder, filepath.Join(folder, "certs"))
-	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
+	g, err := launch.Start(ctx, commands, launch.Options{Survive: true, Ready: hubReady})
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
@@ -351,7 +370,7 @@ func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, to
 		}
 		return append(further, "--once")
 	})
-	g, err := launch.Start(ctx, commands, launch.Options{Survive: true})
+	g, err := launch.Start(ctx, commands, launch.Options{Survive: true, Ready: agentReady})
 	if err != nil {
 		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
 	}
@@ -360,18 +379,10 @@ func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, to
 		stopGroup(g)
 		return o, err
 	}
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		for x := range g.Ended() {
-			if w.lead != nil {
-				w.lead.Lose(x.Name, "its process ended: "+x.String())
-			}
-		}
-	}()
+	w.ended = g.Ended()
 	w.closes = append(w.closes, func() {
 		stopGroup(g)
-		<-gone
+		w.watching.Wait()
 	})
 	return o, nil
 }
