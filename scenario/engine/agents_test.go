@@ -141,7 +141,8 @@ type swarmed struct {
 	during func(s *swarm, l *lead.Lead)
 	ends   bool // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
 	watch  []report.Observer
-	wrap   func(name string, b bus.Bus) bus.Bus // as swarm.wrap
+	wrap   func(name string, b bus.Bus) bus.Bus       // as swarm.wrap
+	whole  func(name string) (note string, err error) // of the agents' files; nil for none
 	rec    *metrics.Recorder
 	books  *books
 }
@@ -187,6 +188,9 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 				a.Clock = x.clocks[i]
 			}
 			name := fmt.Sprintf("agent-%d", i+1)
+			if x.whole != nil {
+				a.Whole = func() (string, error) { return x.whole(name) }
+			}
 			a.Ran = func(_ string, over bool) {
 				if over && x.ends {
 					leads.Lose(name, "its process ended")

@@ -345,6 +345,7 @@ func (w *work) finish(ctx context.Context) (err error) {
 	}
 	spend := w.agent.control.spend
 	spend(func() { w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name)) })
+	w.events.whole(w.agent.o.Whole)
 	if err := w.events.flush(ctx); err != nil {
 		return err
 	}
