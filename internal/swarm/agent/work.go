@@ -48,6 +48,7 @@ type work struct {
 	began   time.Time       // and by this process's
 	devices atomic.Int64    // that were its own
 	left    bool            // devices are told to leave
+	deaf    bool            // nothing is heard of the coordinator, and that was said
 	keeper  *figures.Keeper // of its numbers
 }
 
