@@ -139,7 +139,8 @@ type swarmed struct {
 	lead   lead.Options
 	clocks []clock.Clock // of the agents, where they are wrong
 	during func(s *swarm, l *lead.Lead)
-	ends   bool // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
+	hard   time.Duration // when the run is to end at once; 0 for never
+	ends   bool          // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
 	watch  []report.Observer
 	wrap   func(name string, b bus.Bus) bus.Bus       // as swarm.wrap
 	whole  func(name string) (note string, err error) // of the agents' files; nil for none
@@ -215,7 +216,13 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 			s.going.Go(func() { x.during(s, leads) })
 		}
 	}
-	return engine.New(engine.InMemory(engine.ReadBy(engine.Sampled(o, calm()), nil, x.books), h.Dial)).Run(t.Context())
+	ctx := t.Context()
+	if x.hard > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, x.hard)
+		defer cancel()
+	}
+	return engine.New(engine.InMemory(engine.ReadBy(engine.Sampled(o, calm()), nil, x.books), h.Dial)).Run(ctx)
 }
 
 // figures are what a run says of its operations, for people who look why a test fails.
