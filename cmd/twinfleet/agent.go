@@ -138,7 +138,7 @@ func runAgent(ctx context.Context, e env, cmd *cobra.Command) error {
 	defer gc.Sparing.Tune()()
 	a, err := agent.New(agent.Options{
 		Bus: b, Name: name, Token: token, Program: versionText(), Machine: thisMachine(), Logger: log, Beside: s.v.GetInt("beside"),
-		Tap: rawFile.tap(),
+		Tap: rawFile.tap(), Whole: rawFile.kept(s.v.GetBool("once")),
 		Ran: func(run string, over bool) {
 			if over {
 				fmt.Fprintf(e.stdout, "agent %s: run %s is over\n", name, run)

@@ -91,6 +91,20 @@ func (r *rawOutput) whole() error {
 	return nil
 }
 
+// kept is what an agent asks at the end of a run, for its record: whether all is kept. After the last run the file ends with that, which may fail
+// too. It is nil when there is no file.
+func (r *rawOutput) kept(last bool) func() (note string, err error) {
+	if r.file == nil {
+		return nil
+	}
+	return func() (string, error) {
+		if last {
+			_ = r.file.Close() // Whole says it
+		}
+		return r.file.Whole()
+	}
+}
+
 // say tells where the operations are.
 func (r *rawOutput) say(e env, s settings) {
 	if r.file == nil || s.v.GetBool("quiet") || s.v.GetBool("json") {

@@ -34,8 +34,9 @@ type File struct {
 	made os.FileInfo // the file as it was made; nil when it is none of the system
 	file io.Closer
 	rows rows
-	wake chan struct{} // that many wait; holds one
-	done chan struct{} // closed when the writer has ended
+	wake chan struct{}     // that many wait; holds one
+	asks chan chan<- state // by Whole
+	done chan struct{}     // closed when the writer has ended
 
 	mu      sync.Mutex // protects the following fields
 	waiting []metrics.Ended
@@ -100,7 +101,7 @@ func formOf(name string) (func(io.Writer) rows, error) {
 
 func begin(name string, file io.Closer, form rows, room int) *File {
 	f := &File{
-		name: name, file: file, rows: form, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		name: name, file: file, rows: form, wake: make(chan struct{}, 1), asks: make(chan chan<- state), done: make(chan struct{}),
 		waiting: make([]metrics.Ended, 0, room), spare: make([]metrics.Ended, 0, room),
 	}
 	go f.writeAll()
@@ -134,9 +135,11 @@ func (f *File) writeAll() {
 	defer tick.Stop()
 	flushed := time.Now()
 	for {
+		var asked chan<- state
 		select {
 		case <-f.wake:
 		case <-tick.C:
+		case asked = <-f.asks:
 		}
 		f.mu.Lock()
 		batch, last := f.waiting, f.closed
@@ -146,12 +149,15 @@ func (f *File) writeAll() {
 			f.write(&batch[i])
 		}
 		clear(batch) // names and reasons are not held
-		if last {
-			return
-		}
-		if now := time.Now(); now.Sub(flushed) >= keep {
+		if now := time.Now(); asked != nil || now.Sub(flushed) >= keep {
 			flushed = now
 			f.breaks(f.rows.flush())
+		}
+		if asked != nil {
+			asked <- state{f.written, f.broken}
+		}
+		if last {
+			return
 		}
 	}
 }
@@ -194,6 +200,36 @@ func (f *File) Close() error {
 	return f.broken
 }
 
+// state is how far a file is.
+type state struct {
+	written uint64
+	broken  error
+}
+
+// Whole writes what waits and says whether the file has all that Tap was told so far. The error is that it has not, because it could not be written or
+// is no more where it was made. The note, empty for none, is that operations found no room. It is not called while Close or End are.
+func (f *File) Whole() (note string, err error) {
+	now, answer := state{}, make(chan state, 1)
+	select {
+	case f.asks <- answer:
+		now = <-answer
+	case <-f.done:
+		now = state{f.written, f.broken}
+	}
+	if now.broken != nil {
+		return "", fmt.Errorf("the raw output is not whole: after %s: %w", human.Number(int(now.written), "operation"), now.broken)
+	}
+	if f.made != nil {
+		if there, err := os.Stat(f.name); err != nil || !os.SameFile(there, f.made) {
+			return "", fmt.Errorf("the raw output %s was removed, or another file is in its place", f.name)
+		}
+	}
+	if n := f.Lost(); n > 0 {
+		note = fmt.Sprintf("the raw output is not whole: %s came faster than they could be written, and are not in it; the record has them", human.Number(int(n), "operation"))
+	}
+	return note, nil
+}
+
 // Written is how many operations the file has, once it is closed.
 func (f *File) Written() uint64 { return f.written }
 
@@ -226,17 +262,13 @@ func (f *File) Sample(report.Sample) {}
 // End ends the file and says in the record of the run what is not in it. The error is that it could not be written: what was asked for is
 // not there. That operations found no room says nothing of the run, and is a note.
 func (f *File) End(r *report.Run) error {
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("the raw output is not whole: after %s: %w", human.Number(int(f.written), "operation"), err)
+	_ = f.Close() // Whole says it
+	note, err := f.Whole()
+	if err != nil {
+		return err
 	}
-	if f.made != nil {
-		if now, err := os.Stat(f.name); err != nil || !os.SameFile(now, f.made) {
-			return fmt.Errorf("the raw output %s was removed, or another file is in its place", f.name)
-		}
-	}
-	if f.lost > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("the raw output is not whole: %s came faster than they could be written, and are not in it; the record has them",
-			human.Number(int(f.lost), "operation")))
+	if note != "" {
+		r.Notes = append(r.Notes, note)
 	}
 	if r.Totals == nil {
 		return nil

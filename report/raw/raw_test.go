@@ -305,6 +305,46 @@ func TestAFullDisk(t *testing.T) {
 	}
 }
 
+// It can be asked while the file goes on, and once it has ended, whether it has all: what waits is written first.
+func TestWhole(t *testing.T) {
+	op := metrics.Ended{Operation: "connect", Intended: start, Sent: start, Done: start}
+	name := filepath.Join(t.TempDir(), "raw.csv.gz")
+	good, err := Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := begin("raw", nopCloser{}, newCSV(io.Discard), 1)
+	bad := begin("raw", nopCloser{}, newCSV(&full{room: 100}), room)
+	for range 10_000 {
+		bad.Tap(op)
+	}
+	for range 100 {
+		good.Tap(op)
+		slow.Tap(op)
+	}
+	for range 2 {
+		if note, err := good.Whole(); note != "" || err != nil {
+			t.Errorf("a whole one: %q, %v", note, err)
+		}
+		if note, err := slow.Whole(); !strings.Contains(note, "came faster than they could be written") || err != nil {
+			t.Errorf("a slow one: %q, %v", note, err)
+		}
+		if note, err := bad.Whole(); note != "" || !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("on a full disk: %q, %v", note, err)
+		}
+		_, _, _ = good.Close(), slow.Close(), bad.Close()
+	}
+	if good.Written() != 100 {
+		t.Errorf("%d are written", good.Written())
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Whole(); err == nil || !strings.Contains(err.Error(), "was removed") {
+		t.Errorf("one that was removed: %v", err)
+	}
+}
+
 // What is on disk when the process is killed can be read, but for the last second.
 func TestACutOffFile(t *testing.T) {
 	var b bytes.Buffer

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -60,6 +62,8 @@ type Work struct {
 	OnKnown func(until time.Time, margin time.Duration)
 	// OnLoss is told of an agent that was lost, and by when its devices were.
 	OnLoss func(agent, why string, devices int, at time.Time)
+	// OnRaw is told that the file which takes an agent's operations is not whole: it could not be written (broken), or operations came too fast for it.
+	OnRaw func(agent, text string, broken bool)
 	// OnAway is told, once it is over, of a time without a connection to the agents.
 	OnAway func(from time.Time, lasted time.Duration)
 }
@@ -146,4 +150,31 @@ func (h *herald) announce(number, stages int, end time.Time, f *fleet.Fleet) {
 	case h.agents != nil:
 		h.agents.Stage(number+1, end)
 	}
+}
+
+// rawFiles are the files of agents that are not whole. It is an Observer that says so in the record, as the one of this process' file does.
+type rawFiles struct {
+	report.Funcs
+	mu     sync.Mutex // protects the following fields
+	broken []error
+	notes  []string
+}
+
+// note notes one: see Work.OnRaw.
+func (f *rawFiles) note(agent, text string, broken bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if text = "agent " + agent + ": " + text; broken {
+		f.broken = append(f.broken, errors.New(text))
+	} else {
+		f.notes = append(f.notes, text)
+	}
+}
+
+// End says which files are not whole. Its error is that some could not be written: what was asked for is not there.
+func (f *rawFiles) End(r *report.Run) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.Notes = append(r.Notes, f.notes...)
+	return errors.Join(f.broken...)
 }

@@ -162,3 +162,19 @@ func TestBusIsGoneForGood(t *testing.T) {
 		}
 	})
 }
+
+// A run that is ended at once has what its agents know: they hand it on before they are free, and nobody waits for long.
+func TestAgentsEndAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &swarmed{text: swarming, agents: 4, hard: 17 * time.Second}
+		r := x.run(t)
+		if took := r.Ended.Sub(r.Started); took > 20*time.Second || r.Outcome != report.Interrupted {
+			t.Errorf("it took %s: %s", took, figures(r))
+		}
+		for _, a := range r.Agents {
+			if a.Lost != nil || a.Totals.InFlight != 0 || a.Totals.Scheduled == 0 {
+				t.Errorf("%s: lost %+v, %+v", a.Name, a.Lost, a.Totals)
+			}
+		}
+	})
+}

@@ -139,9 +139,11 @@ type swarmed struct {
 	lead   lead.Options
 	clocks []clock.Clock // of the agents, where they are wrong
 	during func(s *swarm, l *lead.Lead)
-	ends   bool // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
+	hard   time.Duration // when the run is to end at once; 0 for never
+	ends   bool          // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
 	watch  []report.Observer
-	wrap   func(name string, b bus.Bus) bus.Bus // as swarm.wrap
+	wrap   func(name string, b bus.Bus) bus.Bus       // as swarm.wrap
+	whole  func(name string) (note string, err error) // of the agents' files; nil for none
 	rec    *metrics.Recorder
 	books  *books
 }
@@ -187,6 +189,9 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 				a.Clock = x.clocks[i]
 			}
 			name := fmt.Sprintf("agent-%d", i+1)
+			if x.whole != nil {
+				a.Whole = func() (string, error) { return x.whole(name) }
+			}
 			a.Ran = func(_ string, over bool) {
 				if over && x.ends {
 					leads.Lose(name, "its process ended")
@@ -211,7 +216,13 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 			s.going.Go(func() { x.during(s, leads) })
 		}
 	}
-	return engine.New(engine.InMemory(engine.ReadBy(engine.Sampled(o, calm()), nil, x.books), h.Dial)).Run(t.Context())
+	ctx := t.Context()
+	if x.hard > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, x.hard)
+		defer cancel()
+	}
+	return engine.New(engine.InMemory(engine.ReadBy(engine.Sampled(o, calm()), nil, x.books), h.Dial)).Run(ctx)
 }
 
 // figures are what a run says of its operations, for people who look why a test fails.

@@ -87,7 +87,7 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 		defer cancel()
 		work := Work{
 			Scenario: c.sc, Recorder: c.rec, Run: o.Run, Started: c.ledger.Began(), Made: c.ids.Made, Follows: c.backend.Follows,
-			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnKnown: c.backend.Known, OnLoss: c.lost, OnAway: c.away,
+			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnKnown: c.backend.Known, OnLoss: c.lost, OnAway: c.away, OnRaw: c.raw.note,
 			Prove: func(indexes []int) ([]byte, error) {
 				x, err := c.ids.Export(indexes)
 				return x.Reveal(), err

@@ -73,6 +73,7 @@ type Engine struct {
 	drain    drain
 	unled    map[string]string // stages that nobody led for a while, and why nothing can be said of them
 	ledger   ledger.Ledger
+	raw      rawFiles // of agents
 }
 
 // New makes an Engine.
@@ -82,6 +83,7 @@ func New(o Options) *Engine {
 	}
 	e := &Engine{opts: o, rec: o.Recorder, log: o.Logger, drain: drain{began: make(chan struct{})}}
 	e.sc, e.unfit = settle(&o)
+	e.ledger.Observe(&e.raw) // the others have what it says
 	e.ledger.Observe(o.Observers...)
 	e.unled = o.Resume.led(e.sc.Stages)
 	e.soft, e.stop = context.WithCancelCause(context.Background())

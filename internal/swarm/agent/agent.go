@@ -41,6 +41,9 @@ type Options struct {
 	Ran func(run string, over bool)
 	// Tap, which may be nil, is told of each operation of its devices that has ended, of all runs; as metrics.Options.Tap is.
 	Tap func(metrics.Ended)
+	// Whole, which may be nil, is asked once the devices of a run have left whether all that Tap was told is kept: as raw.File.Whole answers. The
+	// run's record says what is not, and a run of which an agent's file could not be written does not pass.
+	Whole func() (note string, err error)
 
 	Clock   clock.Clock                            // this machine's; time.Now when nil. Tests set it wrong
 	Dial    link.Dialer                            // of tests: to the target; nil is the network

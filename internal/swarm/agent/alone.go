@@ -24,6 +24,7 @@ func (w *work) alone(hard context.Context, leaving chan struct{}) {
 	if w.runner == nil || w.left {
 		return
 	}
+	w.tellOfSilence(silent)
 	w.goOn(silent)
 	p := w.runner.Place()
 	switch {
@@ -35,6 +36,18 @@ func (w *work) alone(hard context.Context, leaving chan struct{}) {
 		w.leave(hard, leaving)
 	case p.Over, p.Stage < 0 && !p.Told: // nothing is to come, or nobody is there to begin it
 		w.leave(hard, leaving)
+	}
+}
+
+// tellOfSilence says once that nothing is heard of the coordinator, and that it is heard once more. It says that it is there four times a second.
+func (w *work) tellOfSilence(silent time.Duration) {
+	switch deaf := silent > soonGone; {
+	case deaf && !w.deaf:
+		w.deaf = true
+		w.agent.log.Warn("nothing is heard of the coordinator; the devices go on by the plan", "run", w.session.id, "then", w.ask.OnLoss, "after", w.ask.Patient)
+	case !deaf && w.deaf:
+		w.deaf = false
+		w.agent.log.Warn("the coordinator is heard once more", "run", w.session.id)
 	}
 }
 

@@ -107,6 +107,24 @@ func (e *events) accounts(r *runner.Runner, mine iter.Seq[int]) {
 	}
 }
 
+// whole adds that what was told of the operations of devices is not all kept.
+func (e *events) whole(ask func() (note string, err error)) {
+	if ask == nil {
+		return
+	}
+	note, err := ask()
+	x := protocol.Raw{Text: note}
+	if err != nil {
+		x = protocol.Raw{Text: err.Error(), Broken: true}
+	}
+	if x.Text == "" {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.waiting = append(e.waiting, protocol.Event{Raw: &x}) // whatever the room
+}
+
 // send tells what there is, until ctx ends.
 func (e *events) send(ctx context.Context) {
 	for e.due(ctx) == nil {

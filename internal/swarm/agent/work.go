@@ -48,6 +48,7 @@ type work struct {
 	began   time.Time       // and by this process's
 	devices atomic.Int64    // that were its own
 	left    bool            // devices are told to leave
+	deaf    bool            // nothing is heard of the coordinator, and that was said
 	keeper  *figures.Keeper // of its numbers
 }
 
@@ -345,6 +346,7 @@ func (w *work) finish(ctx context.Context) (err error) {
 	}
 	spend := w.agent.control.spend
 	spend(func() { w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name)) })
+	w.events.whole(w.agent.o.Whole)
 	if err := w.events.flush(ctx); err != nil {
 		return err
 	}

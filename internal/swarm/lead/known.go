@@ -260,7 +260,7 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 		return nil, &bus.Error{Code: bus.Refused, Text: "this agent is not, or no longer, part of the run"}
 	case !known:
 		for i := range b.Events {
-			l.event(&b.Events[i])
+			l.event(b.Agent, &b.Events[i])
 		}
 	}
 	l.mu.Lock()
@@ -293,8 +293,8 @@ func (l *Lead) known() (until time.Time, margin time.Duration) {
 	return until, margin
 }
 
-// event hands on what a device learnt.
-func (l *Lead) event(e *protocol.Event) {
+// event hands on what a device learnt, or its agent.
+func (l *Lead) event(agent string, e *protocol.Event) {
 	w := &l.work
 	switch {
 	case e.Reporting != nil:
@@ -305,6 +305,8 @@ func (l *Lead) event(e *protocol.Event) {
 		w.OnDesired(*e.Desired)
 	case e.Contradiction != nil:
 		w.OnContradiction(*e.Contradiction)
+	case e.Raw != nil:
+		w.OnRaw(agent, e.Raw.Text, e.Raw.Broken)
 	case e.Account != nil:
 		l.mu.Lock()
 		defer l.mu.Unlock()

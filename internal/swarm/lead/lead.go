@@ -85,6 +85,7 @@ type Lead struct {
 	cut      *cut.Cut
 	begins   map[int]time.Time // of stages, as they were told, by number
 	loss     error
+	ended    map[string]string // agents that are no more and were not part of the run yet, and why, by name
 	accounts map[int]fleet.Account
 	echo     time.Time               // when the Lead last heard itself
 	upSince  time.Time               // since when the connection stands; zero while it does not
@@ -144,7 +145,7 @@ func New(o Options) (*Lead, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lead{o: o, log: o.Logger, pack: pack, orders: make(chan protocol.Order, 1024), records: make(chan []byte, 1), accounts: make(map[int]fleet.Account), begins: make(map[int]time.Time), changed: make(chan struct{})}
+	l := &Lead{o: o, log: o.Logger, pack: pack, orders: make(chan protocol.Order, 1024), records: make(chan []byte, 1), accounts: make(map[int]fleet.Account), begins: make(map[int]time.Time), ended: make(map[string]string), changed: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil
 }

@@ -34,13 +34,17 @@ func (a *agent) gone() bool { return a.lost != nil && !a.lost.here }
 // told reports whether nothing more is to be heard of an agent. The caller holds the lock.
 func (a *agent) told() bool { return a.now.Final || a.gone() }
 
-// Lose says that an agent is no more: its process has ended, or nothing is heard of it. Only the first time that it is told of one counts.
+// Lose says that an agent is no more: its process has ended, or nothing is heard of it. Only the first time that it is told of one counts. A run
+// that waits for its agents still does not wait any longer.
 func (l *Lead) Lose(name, why string) {
 	l.reread(name)  // perhaps it has ended because it had nothing more to do
 	l.taking.Lock() // numbers that are taken after the last are not the last
 	l.mu.Lock()
 	a := l.find(name)
 	if a == nil || a.told() {
+		if len(l.agents) == 0 { // the run waits for it still
+			l.ended[name] = why
+		}
 		l.mu.Unlock()
 		l.taking.Unlock()
 		return

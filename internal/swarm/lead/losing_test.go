@@ -1,12 +1,17 @@
 package lead
 
 import (
+	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/swarm/bus/membus"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
+	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/engine"
 )
 
 // newTestLead leads stages of 10 s each but the last, a, b and c, of which the first begins at a time and the others are not told.
@@ -31,7 +36,9 @@ func TestDoubtNamesLossesFirst(t *testing.T) {
 	l := newTestLead(t, Options{OnLoss: Continue}, start)
 	late := protocol.Now{Doubts: map[string]string{"b": "it was late"}}
 	l.agents = []*agent{
-		{name: "agent-1", now: late}, {name: "agent-2", now: late}, {name: "agent-3", now: late},
+		{name: "agent-1", now: late},
+		{name: "agent-2", now: late},
+		{name: "agent-3", now: late},
 		{name: "agent-9", lost: &loss{stage: "b", devices: 1200, why: "its process ended"}},
 	}
 	for stage, want := range map[string]string{
@@ -83,4 +90,23 @@ func TestListed(t *testing.T) {
 			t.Errorf("%d: %q; want %q", n, got, want)
 		}
 	}
+}
+
+// A run does not wait for an agent whose process has ended before it was there.
+func TestAgentEndsBeforeTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := (&membus.Server{}).Connect()
+		defer b.Close()
+		l, err := New(Options{Bus: b, Run: "r", Token: seal.GenerateToken(), Agents: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		began := time.Now()
+		time.AfterFunc(3*time.Second, func() { l.Lose("agent-2", "its process ended: exit status 2") })
+		_, err = l.Prepare(t.Context(), engine.Work{Scenario: &scenario.Scenario{}})
+		if !errors.Is(err, ErrAgents) || !strings.Contains(err.Error(), "agent agent-2: its process ended: exit status 2") || time.Since(began) > 5*time.Second {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+	})
 }

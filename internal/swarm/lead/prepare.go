@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -143,6 +144,9 @@ func (l *Lead) gather(ctx context.Context) ([]*agent, error) {
 		if len(joined) == l.o.Agents {
 			break
 		}
+		if err := l.endedEarly(); err != nil {
+			return nil, err
+		}
 		if len(joined) != told {
 			told = len(joined)
 			l.o.Tell(fmt.Sprintf("waiting for agents: %d of %d%s", told, l.o.Agents, names(joined)))
@@ -161,6 +165,16 @@ func (l *Lead) gather(ctx context.Context) ([]*agent, error) {
 	slices.SortFunc(out, func(a, b *agent) int { return cmp.Compare(a.name, b.name) })
 	l.o.Tell(fmt.Sprintf("agents: %s", strings.TrimPrefix(names(joined), ": ")))
 	return out, nil
+}
+
+// endedEarly is that an agent ended before it was part of the run; nil when none did.
+func (l *Lead) endedEarly() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(l.ended)) {
+		return fmt.Errorf("%w: agent %s: %s", ErrAgents, name, l.ended[name])
+	}
+	return nil
 }
 
 // names are those of agents, after a colon.

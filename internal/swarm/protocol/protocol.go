@@ -296,13 +296,20 @@ type Batch struct {
 	Missed uint64    `json:"missed,omitempty"` // events that there was no room for, so far
 }
 
-// Event is something that a device learnt; one of its fields is set.
+// Event is something that a device learnt, or its agent; one of its fields is set.
 type Event struct {
 	Reporting     *Reporting           `json:"reporting,omitempty"`
 	Reported      *fleet.Report        `json:"reported,omitempty"`
 	Desired       *fleet.DesiredUpdate `json:"desired,omitempty"`
 	Contradiction *fleet.Contradiction `json:"contradiction,omitempty"`
 	Account       *Account             `json:"account,omitempty"` // once it has stopped
+	Raw           *Raw                 `json:"raw,omitempty"`     // once all have stopped
+}
+
+// Raw is that the file which takes an agent's operations is not whole.
+type Raw struct {
+	Text   string `json:"text"`   // a line
+	Broken bool   `json:"broken"` // it could not be written; else operations came too fast
 }
 
 // Reporting is a report that is about to be sent.
