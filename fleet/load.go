@@ -157,7 +157,7 @@ func (t *dealer) amend() {
 	wrong := slices.Clone(t.recent[from:])
 	t.recent, t.dealt = t.recent[:from], wrong[0].dealt
 	t.old.stop()
-	t.old = t.fleet.replayFrom(wrong[0].at.Add(-settling))
+	t.old = t.fleet.replay() // it has gone too far
 	for _, x := range wrong {
 		t.deal(x.at)
 	}

@@ -262,17 +262,6 @@ type replay struct {
 
 func (f *Fleet) replay() *replay { return &replay{fleet: f, roster: f.none.Clone(), stop: func() {}} }
 
-// replayFrom is a replay that is about to move on to a time, or a later one.
-func (f *Fleet) replayFrom(at time.Time) *replay {
-	r := f.replay()
-	for i, m := range f.courses.from(0) {
-		if !m.begin.After(at) {
-			r.seen = i
-		}
-	}
-	return r
-}
-
 // until moves on to a time.
 func (r *replay) until(at time.Time) {
 	for _, m := range r.fleet.courses.from(r.seen) {

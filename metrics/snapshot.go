@@ -204,10 +204,11 @@ func (s *SeriesSnapshot) OpenFor(d time.Duration) uint64 {
 	return n
 }
 
-// Sub is what came since an earlier snapshot of the same Recorder.
+// Sub is what came since an earlier snapshot of the same Recorder. Where Parts tell the numbers, it is as long as what they have told since: where
+// they are late it is short, and long once they have told the rest.
 func (s *Snapshot) Sub(earlier *Snapshot) *Snapshot {
 	out := *s
-	out.Elapsed = s.At.Sub(earlier.At)
+	out.Elapsed = max(0, s.At.Sub(earlier.At)-(s.behind-earlier.behind))
 	out.Series = make([]SeriesSnapshot, 0, len(s.Series))
 	for _, x := range s.Series {
 		if before := earlier.Find(x.Operation, x.Group); before != nil {

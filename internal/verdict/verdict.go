@@ -174,9 +174,9 @@ func (e *Evidence) saturatedText(unsure int) string {
 	}
 	switch h := e.Run.Generator; {
 	case len(lost) > 0:
-		text = "the load was not the one that was asked for: " + strings.Join(lost, "; ")
-	case len(slow) > 0 && (h == nil || !h.Saturated):
-		text += ": " + strings.Join(slow, "; ")
+		text = "the load was not the one that was asked for: " + some(lost)
+	case len(slow) > 0: // what of their load was late is in the health of the whole too, whose process runs no devices
+		text += ": " + some(slow)
 	case h != nil:
 		var names []string
 		for _, x := range h.Stages {
@@ -197,6 +197,16 @@ func (e *Evidence) saturatedText(unsure int) string {
 		text += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, len(e.Run.Thresholds))
 	}
 	return text
+}
+
+// some are the first of some reasons, and how many more there are.
+func some(reasons []string) string {
+	const most = 3
+	more := ""
+	if n := len(reasons) - most; n > 0 {
+		reasons, more = reasons[:most], fmt.Sprintf("; and %d more", n)
+	}
+	return strings.Join(reasons, "; ") + more
 }
 
 // saturated reports whether a stage was not delivered as asked and the run must not pass for that.

@@ -104,3 +104,37 @@ func TestClocksOfAgents(t *testing.T) {
 		}
 	}
 }
+
+// A run whose agents were in trouble names them, not all of many, also where the whole was late for it.
+func TestAgentsInTrouble(t *testing.T) {
+	sc, err := scenario.Decode("x.yaml", []byte("fleet: {groups: [{name: a, count: 5}]}\nstages: [{name: s, duration: 1s, devices: 5}]"), scenario.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := report.Agent{Name: "slow", Generator: &report.Health{Saturated: true, Reasons: []string{"its processors were busy"}}}
+	gone := report.Agent{Name: "gone", Lost: &report.AgentLoss{Stage: "s", Devices: 2, Why: "it was killed"}}
+	late := &report.Health{Saturated: true, Stages: []report.StageHealth{{Name: "s"}}}
+	for _, x := range []struct {
+		name   string
+		agents []report.Agent
+		whole  *report.Health
+		reason string
+	}{
+		{"none", nil, late, "the generator was the bottleneck in stage s"},
+		{"slow", []report.Agent{{Name: "well"}, slow}, nil, "the generator was the bottleneck: agent slow: its processors were busy"},
+		{"slow, and the whole was late", []report.Agent{{Name: "well"}, slow}, late, "the generator was the bottleneck: agent slow: its processors were busy"},
+		{"lost", []report.Agent{slow, gone}, late, "the load was not the one that was asked for: agent gone was lost in stage s with 2 devices (it was killed)"},
+		{
+			"many", slices.Repeat([]report.Agent{slow}, 5), nil,
+			"the generator was the bottleneck: agent slow: its processors were busy; agent slow: its processors were busy; agent slow: its processors were busy; and 2 more",
+		},
+	} {
+		rec, start := metrics.NewRecorder(metrics.Options{}), time.Now()
+		rec.Series(metrics.OpConnect, "a").Start(start, start).End(start, metrics.OK)
+		r := &report.Run{Totals: rec.Snapshot(), Agents: x.agents, Generator: x.whole}
+		Judge(&Evidence{Scenario: sc, Run: r})
+		if r.Outcome != report.Saturated || r.Reason != x.reason {
+			t.Errorf("%s: %s: %s; want %s", x.name, r.Outcome, r.Reason, x.reason)
+		}
+	}
+}

@@ -28,7 +28,8 @@ func told(t *testing.T, away, back time.Duration, rules ...threshold.Threshold) 
 		for _, r := range recs {
 			r.SetStageAt("hold", begin)
 		}
-		j.Stage("hold", whole.Snapshot())
+		last := whole.Snapshot()
+		j.Stage("hold", last)
 		for at := time.Duration(0); at < stage; at += tick {
 			time.Sleep(time.Until(begin.Add(at)))
 			for i, r := range recs {
@@ -43,7 +44,14 @@ func told(t *testing.T, away, back time.Duration, rules ...threshold.Threshold) 
 				}
 			}
 			if at > 0 && at%time.Second == 0 {
-				aborting = append(aborting, j.Sample(whole.Snapshot())...)
+				now := whole.Snapshot()
+				aborting = append(aborting, j.Sample(now)...)
+				if x := now.Sub(last); at > time.Second && x.Elapsed >= time.Second/2 {
+					if rate := float64(x.Select(metrics.OpConnect, "").Started()) / x.Elapsed.Seconds(); rate < 27 || rate > 33 {
+						t.Errorf("after %s: %.1f were started a second", at, rate)
+					}
+				}
+				last = now
 			}
 		}
 		time.Sleep(time.Until(begin.Add(stage)))

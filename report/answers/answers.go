@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/account"
+	"github.com/twinfleet/twinfleet/report/agents"
 	"github.com/twinfleet/twinfleet/report/findings"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/reasons"
@@ -33,6 +34,21 @@ func Of(h *report.History) []Answer {
 	return []Answer{held(h.Run), since(h.Run), failed(h.Run), groups(h.Run), believable(h)}
 }
 
+// clocksAlone reports whether nothing stands against a run on agents but what is not known of their clocks.
+func clocksAlone(r *report.Run) bool {
+	unsure := false
+	for i := range r.Agents {
+		switch agents.StateOf(&r.Agents[i]) {
+		case agents.Lost, agents.Slow:
+			return false
+		case agents.Unsure:
+			unsure = true
+		case agents.Well:
+		}
+	}
+	return unsure && (r.Generator == nil || !r.Generator.Saturated)
+}
+
 // held says whether the target held.
 func held(r *report.Run) Answer {
 	a := Answer{Question: "Did it hold?", Mark: findings.Bad}
@@ -50,6 +66,9 @@ func held(r *report.Run) Answer {
 		a.Text = "No: " + orElse(r.Reason, "a threshold was missed") + "."
 	case report.Saturated:
 		a.Mark, a.Text = findings.Warn, "Nobody knows: the load was not the one that was asked for."
+		if clocksAlone(r) {
+			a.Text = "Nobody knows: " + r.Reason + "."
+		}
 	case report.Interrupted:
 		a.Mark, a.Text = findings.Warn, "Nobody knows: it did not run to its end: "+orElse(r.Reason, "it was stopped")+"."
 	default:

@@ -122,3 +122,22 @@ func TestAgentsAndBelief(t *testing.T) {
 		}
 	}
 }
+
+// Where a run cannot say for a clock alone, the load was the one that was asked for.
+func TestAgentsAndTheirClocks(t *testing.T) {
+	all := reporttest.Agents(5)
+	for _, tt := range []struct {
+		agents []report.Agent
+		text   string
+	}{
+		{all[3:], "Nobody knows: the clock says little."},
+		{all[2:], "Nobody knows: the load was not the one that was asked for."},
+		{all[4:], "Nobody knows: the load was not the one that was asked for."},
+	} {
+		h := reporttest.Example(20)
+		h.Run.Agents, h.Run.Outcome, h.Run.Reason = tt.agents, report.Saturated, "the clock says little"
+		if a := answers.Of(h)[0]; a.Text != tt.text {
+			t.Errorf("%q; want %q", a.Text, tt.text)
+		}
+	}
+}
