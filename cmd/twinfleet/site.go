@@ -153,15 +153,6 @@ func (x *site) lost(exit launch.Exit) {
 	}
 }
 
-// forget removes what is kept of a run that is over and that nobody takes over: a NATS server has room for few of them.
-func (x *site) forget(w *trialSwarm) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := x.bus.Drop(ctx, w.name); err != nil {
-		x.log.Debug("what NATS keeps of a run is not removed", "error", err)
-	}
-}
-
 // hubs starts the embedded hub in so many processes of its own.
 func (w *trialSwarm) hubs(ctx context.Context, sc *scenario.Scenario, n int, folder, certs string) (*scenario.Scenario, error) {
 	commands, files := hubCommands(sc, n, folder, certs)

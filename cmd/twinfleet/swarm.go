@@ -23,6 +23,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/report/raw"
@@ -77,6 +78,7 @@ type swarm struct {
 	lead     *lead.Lead
 	resume   *engine.Resume // of a run that is taken over; else nil
 	local    localState
+	began    bool               // this process leads it: nobody takes it over when that is done
 	handOver func() bool        // as env.starting has it
 	ended    <-chan launch.Exit // agents that this process has started; nil for none
 	watching sync.WaitGroup     // waits for who listens to ended
@@ -146,6 +148,7 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 	if err != nil {
 		return sc, nil, err
 	}
+	w.began = true
 	return own, w, nil
 }
 
@@ -215,7 +218,12 @@ func (w *swarm) start(
 			}
 		})
 	}
-	w.closes = append(w.closes, l.Close)
+	w.closes = append(w.closes, func() {
+		l.Close()
+		if w.began {
+			forget(b, protocol.StoreName(id), log)
+		}
+	})
 	if !again {
 		fmt.Fprintf(e.stderr, "run %s; if this process is lost: twinfleet run --resume %s with the same scenario and flags\n", id, id)
 		return sc, nil
@@ -236,6 +244,15 @@ func busOf(ctx context.Context, s settings, o natsbus.Options) (*natsbus.Conn, e
 		return nil, fmt.Errorf("--nats: %w", err)
 	}
 	return b, nil
+}
+
+// forget removes what NATS keeps of a run that is over and that nobody takes over: a server has room for few of them.
+func forget(b *natsbus.Conn, store string, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := b.Drop(ctx, store); err != nil {
+		log.Warn("what NATS keeps of the run is not removed", "store", store, "error", err)
+	}
 }
 
 // folder is where the processes of a run on this machine have their files; of a run that is taken over it is there, and says what they are.

@@ -169,7 +169,7 @@ func (c *trialCrew) engine(ctx context.Context, o engine.Options, tell func(stri
 	ready.Agents = w.lead
 	ready.close = func() {
 		w.close()
-		c.site.forget(w)
+		forget(c.site.bus, w.name, c.site.log)
 	}
 	o.Scenario = sc
 	return ready, o
