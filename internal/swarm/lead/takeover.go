@@ -224,22 +224,16 @@ func (l *Lead) takeOver(ctx context.Context) (start time.Time, err error) {
 	waiting, cancel := context.WithTimeout(ctx, l.o.Wait)
 	defer cancel()
 	var gone []*agent
-	for _, a := range l.agents {
+	_ = each(waiting, l.agents, func(ctx context.Context, a *agent) error {
+		there := l.rejoin(ctx, a)
 		l.mu.Lock()
-		over := a.told() // one that was done needs no coordinator
-		l.mu.Unlock()
-		if over {
-			continue
+		defer l.mu.Unlock()
+		if !there && !a.told() {
+			a.heard = a.now.At
+			gone = append(gone, a)
 		}
-		if found, err := l.rejoin(waiting, a.name); err == nil {
-			a.hello = found.hello
-			continue
-		}
-		l.mu.Lock()
-		a.heard = a.now.At
-		l.mu.Unlock()
-		gone = append(gone, a)
-	}
+		return nil
+	})
 	if err := l.watch(); err != nil {
 		return start, err
 	}
@@ -264,17 +258,27 @@ func (l *Lead) lostBefore(a *agent, o *protocol.Order) {
 	}
 }
 
-// rejoin joins an agent of the run, which may be looking for its coordinator still.
-func (l *Lead) rejoin(ctx context.Context, name string) (*agent, error) {
+// rejoin joins an agent of the run, which may be looking for its coordinator still; false when it cannot, or need not: one that was done needs none.
+func (l *Lead) rejoin(ctx context.Context, a *agent) bool {
 	deadline := time.Now().Add(l.o.Patient)
 	for {
-		a, _, err := l.join(ctx, name)
-		if err == nil || time.Now().After(deadline) {
-			return a, err
+		l.mu.Lock()
+		told := a.told()
+		l.mu.Unlock()
+		if told {
+			return false
 		}
-		if wait.For(ctx, lookEvery) != nil {
-			return nil, err
+		found, _, err := l.join(ctx, a.name)
+		if err == nil {
+			l.mu.Lock()
+			a.hello = found.hello
+			l.mu.Unlock()
+			return true
 		}
+		if time.Now().After(deadline) || wait.For(ctx, lookEvery) != nil {
+			return false
+		}
+		l.reread(a.name) // perhaps it has handed on what it knew meanwhile, and has ended
 	}
 }
 
