@@ -91,6 +91,7 @@ type Part struct {
 	aged    map[int]time.Time               // that time
 	known   time.Time                       // until when the numbers tell; zero before the first
 	ended   bool                            // nothing more will come
+	waiting []staged                        // of a Contribution whose rest has not come
 	devices []DeviceCount
 	queries []QueryCount
 }
@@ -116,7 +117,15 @@ func (p *Part) Set(c *Contribution) {
 	p.SetNow(c)
 }
 
-// SetStage takes up the numbers of one stage, as they were at a time.
+// staged is the numbers of a stage at a time.
+type staged struct {
+	at     time.Time
+	number int
+	cells  map[key]*SeriesSnapshot
+	open   map[key][]inflight.Age
+}
+
+// SetStage takes up the numbers of one stage, as they were at a time. They count once SetNow was called for that time: all of a Contribution does at once.
 func (p *Part) SetStage(at time.Time, stage *StagePart) {
 	fresh := make(map[key]*SeriesSnapshot)
 	for _, x := range stage.Series {
@@ -128,33 +137,46 @@ func (p *Part) SetStage(at time.Time, stage *StagePart) {
 		fresh[k] = x
 	}
 	open := p.agesOf(stage.Open)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for k, x := range fresh {
-		if p.cells[k] == nil {
-			p.cells[k] = make(map[int]*SeriesSnapshot)
-		}
-		p.cells[k][stage.Number] = x
+	defer p.change()()
+	p.waiting = append(p.waiting, staged{at, stage.Number, fresh, open})
+	if !at.After(p.known) {
+		p.takeLocked()
 	}
-	p.staged[stage.Number], p.aged[stage.Number] = open, at
-	p.heardLocked(at)
 }
 
-// heardLocked notes until when the numbers tell. The caller holds the lock.
-func (p *Part) heardLocked(at time.Time) {
-	p.ended = false
-	if at.After(p.known) {
-		p.known = at
+// takeLocked takes up the numbers of stages that wait. The caller holds the lock.
+func (p *Part) takeLocked() {
+	for _, x := range p.waiting {
+		for k, c := range x.cells {
+			if p.cells[k] == nil {
+				p.cells[k] = make(map[int]*SeriesSnapshot)
+			}
+			p.cells[k][x.number] = c
+		}
+		p.staged[x.number], p.aged[x.number] = x.open, x.at
+	}
+	p.waiting = nil
+}
+
+// change begins a change of the part, between two snapshots of the whole; the returned function ends it.
+func (p *Part) change() (end func()) {
+	p.rec.telling.Lock()
+	p.mu.Lock()
+	return func() {
+		p.mu.Unlock()
+		p.rec.telling.Unlock()
 	}
 }
 
 // SetNow takes up all of a Contribution but its stages.
 func (p *Part) SetNow(c *Contribution) {
 	open := p.agesOf(c.Open)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.open, p.devices, p.queries = open, c.Devices, c.Queries
-	p.heardLocked(c.At)
+	defer p.change()()
+	p.takeLocked()
+	p.open, p.devices, p.queries, p.ended = open, c.Devices, c.Queries, false
+	if c.At.After(p.known) {
+		p.known = c.At
+	}
 }
 
 // key is where a series goes, as the Recorder bounds them.
@@ -174,22 +196,30 @@ func (p *Part) agesOf(all []OpenPart) map[key][]inflight.Age {
 	return out
 }
 
-// of is what the part has of a series: its cells, and what was under way when they were told. That may have ended since: it is not known to be
-// older than it was.
-func (p *Part) of(k key) (cells []*SeriesSnapshot, open []inflight.Age) {
+// of is what the part has of a series: its cells, what was under way when they were told, and until when they tell; zero when nothing more comes.
+// What was under way may have ended since: it is not known to be older than it was.
+func (p *Part) of(k key) (cells []*SeriesSnapshot, open []inflight.Age, known time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, number := range slices.Sorted(maps.Keys(p.cells[k])) {
 		cells = append(cells, p.cells[k][number])
 	}
-	return cells, p.open[k]
+	return cells, p.open[k], p.knownLocked()
 }
 
 // ofStage is what the part has of a series in a stage, as of has it; nil when it has nothing.
-func (p *Part) ofStage(k key, number int) (cell *SeriesSnapshot, open []inflight.Age) {
+func (p *Part) ofStage(k key, number int) (cell *SeriesSnapshot, open []inflight.Age, known time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cells[k][number], p.staged[number][k]
+	return p.cells[k][number], p.staged[number][k], p.knownLocked()
+}
+
+// knownLocked is until when the part tells; zero when nothing more comes. The caller holds the lock.
+func (p *Part) knownLocked() time.Time {
+	if p.ended {
+		return time.Time{}
+	}
+	return p.known
 }
 
 // behind is by how much what the Parts have told is older than a time, on average: of what they do evenly, so much is not known yet. Those that
@@ -220,8 +250,8 @@ func (r *Recorder) behind(at time.Time) time.Duration {
 // End says that nobody waits any more for what is under way, and why: the other Recorder is gone. It took the time until then at least.
 // No device is counted any more. A later Set takes all of that back.
 func (p *Part) End(now time.Time, why string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	defer p.change()()
+	p.takeLocked()
 	why = p.rec.bound(Unanswered, why)
 	for k, stages := range p.cells {
 		for number, x := range stages {
@@ -269,7 +299,7 @@ func (p *Part) Snapshot() *Snapshot {
 	s := &Snapshot{At: now}
 	for _, k := range keys {
 		x := SeriesSnapshot{Operation: k.operation, Group: k.group}
-		cells, open := p.of(k)
+		cells, open, _ := p.of(k)
 		for _, c := range cells {
 			x = x.plus(*c)
 		}

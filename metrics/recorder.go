@@ -37,6 +37,7 @@ type Recorder struct {
 	reasons tally.Bound[errorKey]
 	marks   atomic.Pointer[[]stageMark]
 	parts   atomic.Pointer[[]*Part] // other Recorders, whose numbers count too
+	telling sync.RWMutex            // held while a Part changes, or, to read, while a Snapshot is taken: until when it tells is then so of all of it
 
 	mu      sync.Mutex // protects the creation of series, and the following fields
 	groups  map[Operation]int
@@ -197,6 +198,8 @@ func (r *Recorder) allSeries() []*Series {
 
 // Snapshot copies all numbers as they are now.
 func (r *Recorder) Snapshot() *Snapshot {
+	r.telling.RLock()
+	defer r.telling.RUnlock()
 	now := time.Now()
 	s := &Snapshot{At: now, Elapsed: now.Sub(r.start), behind: r.behind(now)}
 	for _, series := range r.allSeries() {

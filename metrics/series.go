@@ -201,13 +201,15 @@ func (s *Series) snapshot(now time.Time) SeriesSnapshot {
 			parts = append(parts, c.snapshot(s.operation, s.group))
 		}
 	}
-	open, told := s.open.Ages(s.rec.start, s.rec.start, now, now), false
+	open := s.open.Ages(s.rec.start, s.rec.start, now, now)
+	late := lagOf(parts, s.rec.start, now, now)
 	for _, p := range *s.rec.parts.Load() {
-		more, theirs := p.of(key{s.operation, s.group})
-		parts, open, told = append(parts, more...), append(open, theirs...), told || len(more) > 0
+		more, theirs, known := p.of(key{s.operation, s.group})
+		parts, open = append(parts, more...), append(open, theirs...)
+		late = late.plus(lagOf(more, s.rec.start, known, now))
 	}
 	out := s.sum(allStages, parts)
-	out.open, out.told = open, told
+	out.open, out.lag = open, late
 	return out
 }
 
@@ -215,20 +217,27 @@ func (s *Series) snapshot(now time.Time) SeriesSnapshot {
 func (s *Series) stageSnapshot(number int, from, to, now time.Time) (out SeriesSnapshot, ok bool) {
 	var parts []*SeriesSnapshot
 	var open []inflight.Age
-	told := false
 	if cells := *s.cells.Load(); number < len(cells) && cells[number] != nil {
 		parts, open = append(parts, cells[number].snapshot(s.operation, s.group)), s.open.Ages(s.rec.start, from, to, now)
 	}
+	late := lagOf(parts, from, to, to)
+	own, unheard := len(parts) > 0, false
 	for _, p := range *s.rec.parts.Load() {
-		if x, theirs := p.ofStage(key{s.operation, s.group}, number); x != nil {
-			parts, open, told = append(parts, x), append(open, theirs...), true
+		x, theirs, known := p.ofStage(key{s.operation, s.group}, number)
+		if x != nil {
+			parts, open = append(parts, x), append(open, theirs...)
+			late = late.plus(lagOf(parts[len(parts)-1:], from, known, to))
 		}
+		unheard = unheard || !known.IsZero() && !known.After(from)
+	}
+	if unheard && !own { // how much the others do is not known before they tell of the stage
+		late = lag{1, (to.Sub(from) + time.Second).Seconds()}
 	}
 	if len(parts) == 0 {
 		return out, false
 	}
 	out = s.sum(number, parts)
-	out.open, out.told = open, told
+	out.open, out.lag = open, late
 	return out, true
 }
 

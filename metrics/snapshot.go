@@ -23,18 +23,41 @@ type Snapshot struct {
 }
 
 // Known is until when the numbers tell of an operation, of a group or of all when it is empty. That is At, but for what Parts tell, each when it
-// does: where they are late nothing has happened less, it is not known yet.
+// does: where they are late nothing has happened less, it is not known yet. Of several Parts it is the mean, by how much each of them does.
 func (s *Snapshot) Known(op Operation, group string) time.Time {
-	own, told := false, false
+	var all lag
 	for i := range s.Series {
-		if x := &s.Series[i]; x.Operation == op && (group == "" || x.Group == group) && x.Scheduled() > 0 {
-			own, told = own || !x.told, told || x.told
+		if x := &s.Series[i]; x.Operation == op && (group == "" || x.Group == group) {
+			all = all.plus(x.lag)
 		}
 	}
-	if own && !told {
-		return s.At
+	if all.rate == 0 {
+		return s.At.Add(-s.behind)
 	}
-	return s.At.Add(-s.behind)
+	return s.At.Add(-time.Duration(all.late / all.rate * float64(time.Second)))
+}
+
+// lag is by how much those who tell of a series are late.
+type lag struct {
+	rate float64 // operations a second, so far
+	late float64 // operations that are not told yet, at that rate
+}
+
+func (l lag) plus(o lag) lag { return lag{l.rate + o.rate, l.late + o.late} }
+
+// lagOf is that of one who tells of what is in some cells from a time on until another; now is a third. Of one who has nothing more to tell, whose
+// known is zero, there is none.
+func lagOf(cells []*SeriesSnapshot, from, known, now time.Time) (l lag) {
+	if known.IsZero() {
+		return l
+	}
+	n := uint64(0)
+	for _, c := range cells {
+		n += c.Scheduled()
+	}
+	l.rate = float64(n) / max(time.Second, min(known.Sub(from), now.Sub(from))).Seconds()
+	l.late = l.rate * max(0, now.Sub(known)).Seconds()
+	return l
 }
 
 // DeviceCount is how many devices of a group are in a state.
@@ -91,7 +114,7 @@ type SeriesSnapshot struct {
 	Reasons   []ErrorCount                  `json:"reasons,omitempty"`  // what ended badly, by reason
 
 	open []inflight.Age // what was under way at the end
-	told bool           // that a Part has some of it
+	lag  lag            // of those who tell of it
 }
 
 // Started is how many operations started.
@@ -188,7 +211,7 @@ func (s SeriesSnapshot) plus(o SeriesSnapshot) SeriesSnapshot {
 func (s SeriesSnapshot) since(earlier SeriesSnapshot) SeriesSnapshot {
 	out := s.combine(earlier, histogram.Histogram.Sub, func(a, b uint64) uint64 { return a - min(a, b) })
 	out.Reasons = subErrors(s.Reasons, earlier.Reasons)
-	out.open, out.told = s.open, s.told
+	out.open, out.lag = s.open, s.lag
 	return out
 }
 

@@ -81,6 +81,8 @@ func (r *Recorder) StageSnapshot(name string) *Snapshot {
 
 func (r *Recorder) stageSnapshot(number int, marks []stageMark, now time.Time) *Snapshot {
 	from, to := r.stageBounds(number, marks, now)
+	r.telling.RLock()
+	defer r.telling.RUnlock()
 	s := &Snapshot{At: to, Elapsed: to.Sub(from), behind: r.behind(to)}
 	if number > 0 {
 		s.Stage = marks[number-1].name

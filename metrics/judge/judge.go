@@ -183,11 +183,13 @@ func (j *Judge) Sample(now *metrics.Snapshot) []threshold.Verdict {
 
 // sample judges one rule in the middle of its scope.
 func (j *Judge) sample(r *rule, now *metrics.Snapshot) threshold.Verdict {
-	if r.Scope.Window == 0 {
+	figures := j.told(r, now)
+	switch {
+	case figures.At.Before(r.from.At): // nothing is known yet
+		return threshold.Verdict{Pass: true}
+	case r.Scope.Window == 0:
 		return r.Evaluate(j.since(r, j.figures(r, now), now.At))
 	}
-	figures := *j.figures(r, now)
-	figures.At = known(r, now)
 	start := begin(r, figures.At, j.windows(r))
 	if start == nil || known(r, start).Before(r.from.At) {
 		return threshold.Verdict{Pass: true}
@@ -197,12 +199,20 @@ func (j *Judge) sample(r *rule, now *metrics.Snapshot) threshold.Verdict {
 	return r.take(window)
 }
 
+// told are the figures that a rule judges, at the time until when they tell.
+func (j *Judge) told(r *rule, now *metrics.Snapshot) metrics.Snapshot {
+	figures := *j.figures(r, now)
+	figures.At = now.At
+	figures.At = known(r, &figures)
+	return figures
+}
+
 // known is until when figures tell what a rule compares. Where other machines tell it, that is before they were taken. As a rule's scope begins,
 // what is in it is known: nothing.
 func known(r *rule, figures *metrics.Snapshot) time.Time {
 	at := figures.Known(r.Operation, r.Group)
-	if r.from != nil && at.Before(r.from.At) && !figures.At.Before(r.from.At) {
-		return r.from.At
+	if r.from != nil && figures.At.Equal(r.from.At) {
+		return figures.At
 	}
 	return at
 }

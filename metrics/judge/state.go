@@ -51,6 +51,8 @@ func (j *Judge) stand(r *rule, now *metrics.Snapshot) State {
 		s.Pass = !r.missed
 	case s.Over:
 		s.Verdict, s.Value = j.end(r, now), valueOf(r, j.whole(r, now))
+	case j.told(r, now).At.Before(r.from.At):
+		return notYet(r.Threshold)
 	default:
 		figures := j.since(r, j.figures(r, now), now.At)
 		s.Verdict, s.Value = r.Evaluate(figures), valueOf(r, figures)
