@@ -158,7 +158,15 @@ func (e *events) due(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return wait.For(ctx, eventsEvery)
+	return wait.For(ctx, e.pause())
+}
+
+// pause is how long is waited before a batch, at least: longer while nothing is heard of the coordinator, as each is made for nothing then.
+func (e *events) pause() time.Duration {
+	if e.work.silent() > soonGone {
+		return quietEvery
+	}
+	return eventsEvery
 }
 
 // lingering is how long an agent whose devices have left keeps what it knows for a coordinator that takes the run over.
@@ -176,7 +184,7 @@ func (e *events) flush(ctx context.Context) error {
 		case err != nil && e.work.silent() > lingering:
 			return ErrGone
 		case err != nil:
-			if err := wait.For(ctx, eventsEvery); err != nil {
+			if err := wait.For(ctx, e.pause()); err != nil {
 				return err
 			}
 		case left == 0:
