@@ -64,6 +64,7 @@ func (w *work) figures(ctx context.Context) {
 		w.agent.control.spend(func() { err = w.publish(ctx, false) })
 		if err != nil && ctx.Err() == nil {
 			w.agent.log.Debug("this agent's numbers are not kept yet", "error", err)
+			w.heed(err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -49,13 +50,14 @@ type work struct {
 	devices atomic.Int64    // that were its own
 	left    bool            // devices are told to leave
 	deaf    bool            // nothing is heard of the coordinator, and that was said
+	lost    chan struct{}   // what is kept of the run is gone; holds one
 	keeper  *figures.Keeper // of its numbers
 }
 
 func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *target.Identities, mine *cut.Cut) *work {
 	w := &work{
 		session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, rec: metrics.NewRecorder(metrics.Options{Tap: s.agent.o.Tap}),
-		orders: make(chan protocol.Order, 64),
+		orders: make(chan protocol.Order, 64), lost: make(chan struct{}, 1),
 	}
 	w.devices.Store(int64(mine.Count(s.agent.o.Name)))
 	w.cut.Store(mine)
@@ -187,6 +189,21 @@ func (w *work) follow(ctx context.Context) {
 	if ctx.Err() == nil {
 		w.agent.log.Error("the plan of the run cannot be read", "run", w.session.id, "error", err)
 	}
+	w.heed(err)
+}
+
+// errLost is why a run ended here: nobody can tell this agent any more what to do, nor be told what it measured.
+var errLost = errors.New("what NATS kept of the run is gone, and the devices have left; was its store removed, or the server started without its data?")
+
+// heed has the devices leave when what is kept of the run is gone, as an error says.
+func (w *work) heed(err error) {
+	if !errors.Is(err, bus.ErrNoStore) {
+		return
+	}
+	select {
+	case w.lost <- struct{}{}:
+	default:
+	}
 }
 
 // gone is how often it is looked whether the coordinator is.
@@ -196,7 +213,7 @@ const goneEvery = 100 * time.Millisecond
 func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, background *sync.WaitGroup) error {
 	poll := time.NewTicker(goneEvery)
 	defer poll.Stop()
-	leaving, killed, lost := make(chan struct{}), false, false
+	leaving, killed, lost, unkept := make(chan struct{}), false, false, false
 	hard, kill := context.WithCancel(ctx)
 	defer kill()
 	for {
@@ -223,8 +240,14 @@ func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, bac
 				return ErrGone
 			}
 			w.alone(hard, leaving)
+		case <-w.lost:
+			unkept = true
+			kill()
+			w.leave(hard, leaving)
 		case <-leaving:
 			switch {
+			case unkept:
+				return errLost
 			case lost:
 				return nil // nobody hears it
 			case killed:

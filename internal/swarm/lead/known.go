@@ -65,6 +65,7 @@ func (l *Lead) watch() error {
 	l.going.Go(func() {
 		if err := l.store.Watch(l.ctx, protocol.PrefixFig, l.figures); err != nil && l.ctx.Err() == nil {
 			l.log.Error("the agents' numbers cannot be read", "error", err)
+			l.heed(err)
 		}
 	})
 	led := 0

@@ -181,6 +181,7 @@ func (l *Lead) write() {
 		}
 		if err := l.put(l.ctx, &o, n); err != nil && l.ctx.Err() == nil {
 			l.log.Error("the plan of the run cannot be written", "order", o.Kind, "error", err)
+			l.heed(err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -163,6 +164,13 @@ func (l *Lead) missing(why string) {
 	l.taking.Unlock()
 	for _, a := range all {
 		l.work.OnLoss(a.name, a.lost.why, a.lost.devices, a.lost.at)
+	}
+}
+
+// heed ends the run when what is kept of it is gone, as an error says: what agents measure since cannot be told, nor they what to do.
+func (l *Lead) heed(err error) {
+	if errors.Is(err, bus.ErrNoStore) {
+		l.missing("what NATS kept of the run is gone; was its store removed, or the server started without its data?")
 	}
 }
 

@@ -316,6 +316,7 @@ func (l *Lead) keep() {
 		c := l.work.Recorder.Contribution()
 		if err := l.keeper.Keep(l.ctx, c, &protocol.Now{At: c.At}); err != nil && l.ctx.Err() == nil {
 			l.log.Debug("the coordinator's numbers are not kept yet", "error", err)
+			l.heed(err)
 		}
 	}
 }
