@@ -134,18 +134,19 @@ func (b *booked) Publish(m link.Message, done func(error)) {
 
 // swarmed is a run on agents, or with none in one process.
 type swarmed struct {
-	text   string
-	agents int
-	lead   lead.Options
-	clocks []clock.Clock // of the agents, where they are wrong
-	during func(s *swarm, l *lead.Lead)
-	hard   time.Duration // when the run is to end at once; 0 for never
-	ends   bool          // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
-	watch  []report.Observer
-	wrap   func(name string, b bus.Bus) bus.Bus       // as swarm.wrap
-	whole  func(name string) (note string, err error) // of the agents' files; nil for none
-	rec    *metrics.Recorder
-	books  *books
+	text     string
+	agents   int
+	stranger bool // an agent of others, with a token of theirs, is there too
+	lead     lead.Options
+	clocks   []clock.Clock // of the agents, where they are wrong
+	during   func(s *swarm, l *lead.Lead)
+	hard     time.Duration // when the run is to end at once; 0 for never
+	ends     bool          // agents are processes that end after the run, of which the coordinator learns sooner than of what they said last
+	watch    []report.Observer
+	wrap     func(name string, b bus.Bus) bus.Bus       // as swarm.wrap
+	whole    func(name string) (note string, err error) // of the agents' files; nil for none
+	rec      *metrics.Recorder
+	books    *books
 }
 
 // swarmTarget is a hub in memory, and a scenario against it, as it is and as it travels.
@@ -182,6 +183,12 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 	var leads *lead.Lead
 	var err error
 	defer s.over()
+	if x.stranger {
+		own := s.token
+		s.token = seal.GenerateToken()
+		s.join("agent-0", agent.Options{Dial: h.Dial, Sampler: calm()})
+		s.token = own
+	}
 	if x.agents > 0 {
 		for i := range x.agents {
 			a := agent.Options{Dial: h.Dial, Sampler: calm(), Driver: func(spec.DeviceTransport) link.Driver { return x.books }}
@@ -364,6 +371,16 @@ func TestAgentEndsAfterTheRun(t *testing.T) {
 			}
 		}
 		if r.Outcome != report.Passed {
+			t.Error(figures(r))
+		}
+	})
+}
+
+// An agent of others at the same NATS, which knows another token, is left alone: the run has its own agents.
+func TestAgentsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := (&swarmed{text: calmly(), agents: 2, stranger: true}).run(t)
+		if r.Outcome != report.Passed || len(r.Agents) != 2 || r.Agents[0].Name != "agent-1" {
 			t.Error(figures(r))
 		}
 	})

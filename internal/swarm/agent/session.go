@@ -76,6 +76,9 @@ func (s *session) join(ask *protocol.JoinAsk) (*protocol.JoinAnswer, error) {
 // mostChunks bounds what is loaded.
 const mostChunks = 4096
 
+// mostLoads bounds what is loaded and not opened yet: there are few kinds, and each is opened before the next epoch's is sent.
+const mostLoads = 8
+
 // load keeps a piece of something. It cannot be opened before all of it is there.
 func (s *session) load(c *protocol.Chunk) error {
 	s.mu.Lock()
@@ -84,6 +87,9 @@ func (s *session) load(c *protocol.Chunk) error {
 		return errOrder
 	}
 	k := load{c.Kind, c.Epoch}
+	if s.loads[k] == nil && len(s.loads) == mostLoads {
+		return errOrder
+	}
 	if len(s.loads[k]) != c.Count {
 		s.loads[k] = make([][]byte, c.Count)
 	}

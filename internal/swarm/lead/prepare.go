@@ -121,6 +121,9 @@ func (l *Lead) gather(ctx context.Context) ([]*agent, error) {
 	told := -1
 	for {
 		all, err := l.o.Bus.Services(waiting, protocol.AgentService)
+		if errors.Is(err, bus.ErrForbidden) {
+			return nil, fmt.Errorf("looking for agents: %w", err)
+		}
 		if err != nil && waiting.Err() == nil {
 			l.log.Debug("agents cannot be listed", "error", err)
 		}
@@ -130,8 +133,11 @@ func (l *Lead) gather(ctx context.Context) ([]*agent, error) {
 			}
 			a, why, err := l.join(waiting, x.Instance)
 			switch {
-			case err != nil && errors.Is(err, seal.ErrProof):
-				return nil, agentError(x.Instance, err)
+			case errors.Is(err, seal.ErrProof): // of another team, perhaps: those of this run may still come
+				if others[x.Instance] == "" {
+					l.log.Warn("an agent does not know this run's join token, and is left alone", "agent", x.Instance)
+				}
+				others[x.Instance] = "it knows another join token"
 			case err != nil:
 				others[x.Instance] = err.Error()
 			case why != "":
