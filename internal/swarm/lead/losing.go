@@ -26,6 +26,13 @@ type loss struct {
 	here      bool // its devices left by themselves, and it still tells what they measured
 }
 
+// lossError says of an agent that it was lost. It is ErrLost.
+type lossError struct{ name, why string }
+
+func (e *lossError) Error() string { return "agent " + e.name + " was lost: " + e.why }
+
+func (e *lossError) Is(target error) bool { return target == ErrLost }
+
 // lostText is why what is under way of a lost agent has no answer.
 const lostText = "the agent was lost"
 
@@ -84,10 +91,10 @@ func (l *Lead) without(a *agent) {
 	switch l.o.OnLoss {
 	case Redistribute:
 		if next, err = l.cut.Redistribute(a.name); err != nil {
-			failed = fmt.Errorf("%w: agent %s: %s; the others cannot take its devices over: %w", ErrLost, a.name, x.why, err)
+			failed = fmt.Errorf("%w; the others cannot take its devices over: %w", &lossError{a.name, x.why}, err)
 		}
 	case Fail:
-		failed = fmt.Errorf("%w: agent %s: %s", ErrLost, a.name, x.why)
+		failed = &lossError{a.name, x.why}
 	}
 	if l.loss == nil {
 		l.loss = failed
@@ -124,7 +131,7 @@ func (l *Lead) left(a *agent) {
 	x.here = true
 	a.lost = x
 	if l.loss == nil && l.o.OnLoss == Fail {
-		l.loss = fmt.Errorf("%w: agent %s: %s", ErrLost, a.name, x.why)
+		l.loss = &lossError{a.name, x.why}
 	}
 	l.changedLocked()
 	l.mu.Unlock()

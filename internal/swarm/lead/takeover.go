@@ -249,7 +249,7 @@ func (l *Lead) lostBefore(a *agent, o *protocol.Order) {
 	a.lost = &loss{at: o.At, known: o.Known, stage: l.stageAt(o.At), why: o.Why, devices: o.Devices, connected: o.Connected, others: o.Others}
 	failed := l.o.OnLoss == Fail
 	if failed && l.loss == nil {
-		l.loss = fmt.Errorf("%w: agent %s: %s", ErrLost, a.name, o.Why)
+		l.loss = &lossError{a.name, o.Why}
 	}
 	l.mu.Unlock()
 	a.part.End(o.At, lostText)
