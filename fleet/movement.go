@@ -32,8 +32,9 @@ type Movement struct {
 type courses struct {
 	moving sync.Mutex // held while devices come and go
 
-	mu  sync.Mutex  // protects all
-	all []*Movement // in the order of their begins
+	mu    sync.Mutex  // protects the following fields
+	all   []*Movement // in the order of their begins
+	ended bool        // none goes on
 }
 
 // from are the movements from the n-th on.
@@ -57,6 +58,9 @@ func (c *courses) last() *Movement {
 func (c *courses) end() {
 	c.moving.Lock()
 	defer c.moving.Unlock()
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
 	if m := c.last(); m != nil {
 		m.stop()
 		m.waiting = false
@@ -118,6 +122,9 @@ func (f *Fleet) plan(begin time.Time, moves iter.Seq[roster.Move], over time.Dur
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all = append(c.all, m)
+	if c.ended { // a stage that began while the fleet was stopped
+		m.stop()
+	}
 	return m
 }
 

@@ -38,7 +38,7 @@ type Evidence struct {
 	Unexpected bool   // Err is that a step did not come to what the scenario expects
 	Left       error  // why identities of the run could not be removed; nil when they were
 	Unled      string // why the run was led by nobody for a while; empty when it was not
-	// AllowSaturated judges a run whose load was not the one that was asked for all the same.
+	// AllowSaturated judges a run all the same whose generator was the bottleneck.
 	AllowSaturated bool
 }
 
@@ -209,11 +209,12 @@ func some(reasons []string) string {
 	return strings.Join(reasons, "; ") + more
 }
 
-// saturated reports whether a stage was not delivered as asked and the run must not pass for that.
+// saturated reports whether a stage was not delivered as asked and the run must not pass for that. That devices were not there, or nobody to ask
+// the queries, is never allowed: it is no matter of how fast a machine is.
 func (e *Evidence) saturated() bool {
 	h := e.Run.Generator
 	lost, slow := e.agents()
-	return (h != nil && h.Saturated || len(lost)+len(slow) > 0 || e.Unled != "") && !e.AllowSaturated
+	return len(lost) > 0 || e.Unled != "" || (h != nil && h.Saturated || len(slow) > 0) && !e.AllowSaturated
 }
 
 // agents are those that were lost, and those that did not deliver a stage as asked, a line each.

@@ -27,7 +27,7 @@ type Evidence struct {
 	ByHand     report.Interventions
 	Agents     []report.Agent // that run the devices; none when this process does
 	Doubt      string         // why the load is not the one that was asked for; empty while it is
-	// AllowSaturated judges the run whatever its load was.
+	// AllowSaturated judges the run all the same while its generator is the bottleneck.
 	AllowSaturated bool
 	Began          int           // stages that began
 	Running        bool          // the last of them still runs
@@ -58,7 +58,7 @@ func Of(e *Evidence) *report.Standing {
 			}
 		}
 	}
-	all := len(e.Thresholds)
+	all, lost := len(e.Thresholds), e.lost()
 	switch {
 	case e.Began == 0:
 		s.Outlook = report.Starting
@@ -66,6 +66,11 @@ func Of(e *Evidence) *report.Standing {
 		s.Outlook, s.Reason = report.Missing, first
 	case missed > 1:
 		s.Outlook, s.Reason = report.Missing, fmt.Sprintf("%d of %d thresholds are missed, the first is %s", missed, all, first)
+	case lost != "":
+		s.Outlook, s.Reason = report.CannotSay, lost
+		if unsure > 0 {
+			s.Reason += fmt.Sprintf("; of %d of %d thresholds nothing can be said", unsure, all)
+		}
 	case unsure > 0 && len(e.ByHand) > 0 && (e.Doubt == "" || e.AllowSaturated):
 		s.Outlook, s.Reason = report.CannotSay, fmt.Sprintf("%s; of %d of %d thresholds nothing can be said", e.ByHand, unsure, all)
 	case e.Doubt != "" && !e.AllowSaturated, unsure > 0:
@@ -92,6 +97,25 @@ func Of(e *Evidence) *report.Standing {
 		}
 	}
 	return s
+}
+
+// lost says that agents are no more; empty while all are there.
+func (e *Evidence) lost() string {
+	first, n := "", 0
+	for i := range e.Agents {
+		if a := &e.Agents[i]; a.Lost != nil {
+			n++
+			first = cmp.Or(first, a.Name)
+		}
+	}
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "agent " + first + " was lost"
+	default:
+		return fmt.Sprintf("%s were lost, the first is %s", human.Number(n, "agent"), first)
+	}
 }
 
 // left is how long the stages go on, as they are planned; 0 when one ends with its steps, or all are over.

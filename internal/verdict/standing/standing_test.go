@@ -1,6 +1,7 @@
 package standing_test
 
 import (
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/scenario/threshold"
 )
 
 func state(name, observed string, change func(*judge.State)) judge.State {
@@ -33,6 +35,7 @@ func TestOutlook(t *testing.T) {
 		allow      bool
 		before     bool // the first stage
 		fails      bool // no connection succeeds
+		lost       int  // agents
 		outlook    report.Outlook
 		reason     string
 	}{
@@ -46,6 +49,9 @@ func TestOutlook(t *testing.T) {
 		"the load is not asked":   {thresholds: []judge.State{unsure}, doubt: "stage a: late", outlook: report.CannotSay, reason: "the generator is the bottleneck; of 1 of 1 thresholds nothing can be said"},
 		"no thresholds, doubtful": {doubt: "stage a: late", outlook: report.CannotSay, reason: "the generator is the bottleneck"},
 		"allowed":                 {thresholds: []judge.State{met}, doubt: "stage a: late", allow: true, outlook: report.Holding, reason: "the threshold is met so far"},
+		"an agent is lost":        {thresholds: []judge.State{unsure}, doubt: "agent 1 was lost", lost: 1, outlook: report.CannotSay, reason: "agent 1 was lost; of 1 of 1 thresholds nothing can be said"},
+		"lost is never allowed":   {thresholds: []judge.State{met}, doubt: "agent 1 was lost", allow: true, lost: 2, outlook: report.CannotSay, reason: "2 agents were lost, the first is 1"},
+		"missed and lost":         {thresholds: []judge.State{missed}, doubt: "agent 1 was lost", lost: 1, outlook: report.Missing, reason: "twin_report: p(95) < 250ms: p(95) = 300ms"},
 		"nothing works":           {thresholds: []judge.State{met}, fails: true, outlook: report.Failing, reason: "no device of robots ever connected: refused (1 of 1)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,8 +62,11 @@ func TestOutlook(t *testing.T) {
 			}
 			rec.Series(metrics.OpConnect, "robots").Start(now, now).End(now, outcome)
 			e := standing.Evidence{
-				Scenario: &scenario.Scenario{Stages: []scenario.Stage{{Name: "a", Duration: time.Minute}}}, Figures: rec.Snapshot(),
+				Scenario: &scenario.Scenario{Stages: []scenario.Stage{{Name: "a", Duration: time.Minute}}, Thresholds: make([]threshold.Threshold, len(tt.thresholds))}, Figures: rec.Snapshot(),
 				Thresholds: tt.thresholds, Doubt: tt.doubt, AllowSaturated: tt.allow, Began: 1, Running: true,
+			}
+			for i := range tt.lost {
+				e.Agents = append(e.Agents, report.Agent{Name: strconv.Itoa(i + 1), Lost: &report.AgentLoss{}})
 			}
 			if tt.before {
 				e.Began, e.Running = 0, false
