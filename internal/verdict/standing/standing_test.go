@@ -12,7 +12,6 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/threshold"
 )
 
 func state(name, observed string, change func(*judge.State)) judge.State {
