@@ -30,7 +30,7 @@ type events struct {
 	waiting []protocol.Event
 	within  []time.Duration // by how much the times of each of them may be wrong
 	missed  uint64          // for want of room
-	number  uint64 // of the last batch that was heard
+	number  uint64          // of the last batch that was heard
 }
 
 const (

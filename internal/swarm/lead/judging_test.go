@@ -61,6 +61,7 @@ func TestLossIsKnownBeforeResultsAreJudged(t *testing.T) {
 			case <-time.After(50 * time.Millisecond): // a judge who does not wait needs less
 			}
 		}
+		tell(t, l, protocol.Batch{Agent: "a", Number: 1, Until: time.Now()})
 		lose(l)
 		telling.Wait()
 	}

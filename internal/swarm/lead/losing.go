@@ -14,13 +14,13 @@ import (
 
 // loss is how an agent was lost.
 type loss struct {
-	at        time.Time // when it was last heard of
-	known     time.Time // when that was noted
-	stage     string    // that ran at; empty before the first
-	why       string
-	devices   int             // that it had
-	status    protocol.Status // how it stood when it was last heard of
-	here      bool            // its devices left by themselves, and it still tells what they measured
+	at      time.Time // when it was last heard of
+	known   time.Time // when that was noted
+	stage   string    // that ran at; empty before the first
+	why     string
+	devices int             // that it had
+	status  protocol.Status // how it stood when it was last heard of
+	here    bool            // its devices left by themselves, and it still tells what they measured
 }
 
 // lostText is why what is under way of a lost agent has no answer.

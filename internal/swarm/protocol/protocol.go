@@ -281,11 +281,11 @@ type Now struct {
 	Provisioned []fleet.Provisioned   `json:"provisioned,omitempty"`
 	// Adopted is what of Provisioned is devices that the agent took over, by the name of the agent that they were lost with.
 	Adopted map[string][]fleet.Provisioned `json:"adopted,omitempty"`
-	Clock       report.Clock          `json:"clock"`
-	Control     report.Control        `json:"control"`
-	CPU         float64               `json:"cpu,omitempty"` // processors in use in the last second
-	Lag         time.Duration         `json:"lag,omitempty"` // by which operations started late then by the agent's own doing, 99th percentile
-	Own         int                   `json:"own"`           // devices that were its own
+	Clock   report.Clock                   `json:"clock"`
+	Control report.Control                 `json:"control"`
+	CPU     float64                        `json:"cpu,omitempty"` // processors in use in the last second
+	Lag     time.Duration                  `json:"lag,omitempty"` // by which operations started late then by the agent's own doing, 99th percentile
+	Own     int                            `json:"own"`           // devices that were its own
 	// Stopped says that the devices left before the plan said so; nil when they did not.
 	Stopped *Stopped `json:"stopped,omitempty"`
 	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.
@@ -306,7 +306,7 @@ type Batch struct {
 	Events []Event   `json:"events,omitempty"`
 	// Within is by how much the times in it, Until among them, may be wrong: by what was known of the clocks when each was told.
 	Within time.Duration `json:"within,omitempty"`
-	Missed uint64    `json:"missed,omitempty"` // events that there was no room for, so far
+	Missed uint64        `json:"missed,omitempty"` // events that there was no room for, so far
 }
 
 // Event is something that a device learnt, or its agent; one of its fields is set.
