@@ -43,9 +43,8 @@ func tell(t *testing.T, l *Lead, b protocol.Batch) {
 // Once an agent is lost, nobody waits for what it would tell: whoever judges has been told of the loss before that.
 func TestLossIsKnownBeforeResultsAreJudged(t *testing.T) {
 	for name, lose := range map[string]func(l *Lead){
-		"lost":    func(l *Lead) { l.Lose("a", "its process ended") },
-		"left":    func(l *Lead) { l.agents[0].now.Stopped = &protocol.Stopped{At: time.Now()}; l.left(l.agents[0]) },
-		"missing": func(l *Lead) { l.agents[1].now.Final = true; l.missing("gone") },
+		"lost": func(l *Lead) { l.Lose("a", "its process ended") },
+		"left": func(l *Lead) { l.agents[0].now.Stopped = &protocol.Stopped{At: time.Now()}; l.left(l.agents[0]) },
 	} {
 		l := newJudging(t)
 		var telling sync.WaitGroup
