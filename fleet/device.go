@@ -58,6 +58,9 @@ type device struct {
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
 
+	adopted *Adoption // with which it was taken over; nil when it was not. It is not changed
+	missing bool      // it was, and has been neither connected nor stopped since; of who acts
+
 	ran   bool        // it has been started; of who scales the fleet
 	halt  atomic.Bool // it is to stop
 	alarm timers.Timer

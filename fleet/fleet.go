@@ -97,7 +97,7 @@ type group struct {
 	duplicates, late                               atomic.Uint64   // copies of messages
 	missing                                        atomic.Int64    // likewise
 	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
-	provisioned                                    struct{ started, assigned, connected, repeated atomic.Int64 }
+	provisioned                                    provisioned
 	activities                                     []*activity
 	number                                         int // among the groups
 	at                                             int // of its first device in Fleet.devices

@@ -140,6 +140,7 @@ func (d *device) stopped() {
 		d.fleet.left.Add(1)
 	}
 	d.setLost(false)
+	d.regained(false)
 	d.enter(StateWaiting)
 	d.phase = idle
 	d.mu.Lock()
@@ -200,6 +201,7 @@ func (d *device) begun(now time.Time) {
 	d.enter(StateConnected)
 	d.back = now
 	d.fleet.returned(d)
+	d.regained(true)
 	d.setLost(false)
 	d.inRotation(true)
 	d.phase = following

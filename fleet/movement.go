@@ -219,8 +219,9 @@ func (f *Fleet) move(group int, up bool, intended time.Time) {
 }
 
 // Adopt takes over devices of another fleet, which does nothing any more: those that are active start now. Indexes that are this fleet's
-// already, or nobody's, do nothing. id names a device by its index.
-func (f *Fleet) Adopt(indexes []int, id func(index int) string) {
+// already, or nobody's, do nothing. id names a device by its index. What is returned follows them from then on.
+func (f *Fleet) Adopt(indexes []int, id func(index int) string) *Adoption {
+	a := &Adoption{fleet: f, provisioned: make([]provisioned, len(f.groups))}
 	f.courses.moving.Lock()
 	defer f.courses.moving.Unlock()
 	now := time.Now()
@@ -230,10 +231,14 @@ func (f *Fleet) Adopt(indexes []int, id func(index int) string) {
 			continue
 		}
 		d := f.add(place, id(index))
+		d.adopted = a
 		if !f.finished() && f.isActive(place) {
+			a.active.Add(1)
+			d.missing = true
 			d.begins(now)
 		}
 	}
+	return a
 }
 
 // placeOf is where in Fleet.devices a device is; -1 when there is none.
@@ -250,7 +255,7 @@ func (f *Fleet) placeOf(index int) int {
 func (d *device) begins(intended time.Time) {
 	if !d.ran {
 		d.ran = true
-		d.group.provisioned.started.Add(1)
+		d.provisions(func(p *provisioned) { p.started.Add(1) })
 	}
 	d.start(intended)
 }

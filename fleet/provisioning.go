@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -115,7 +116,7 @@ func (d *device) noteAssigned() {
 	d.assigned, d.attempt, d.hubDue = true, 0, time.Time{}
 	if !d.everAssigned {
 		d.everAssigned = true
-		d.group.provisioned.assigned.Add(1)
+		d.provisions(func(p *provisioned) { p.assigned.Add(1) })
 	}
 }
 
@@ -124,7 +125,7 @@ func (d *device) noteArrived() {
 	d.reassigned = 0
 	if d.group.Provision != nil && !d.everArrived {
 		d.everArrived = true
-		d.group.provisioned.connected.Add(1)
+		d.provisions(func(p *provisioned) { p.connected.Add(1) })
 	}
 }
 
@@ -136,16 +137,32 @@ func (d *device) disown(why error) {
 	}
 	d.assigned = false
 	d.reassigned++
-	d.group.provisioned.repeated.Add(1)
+	d.provisions(func(p *provisioned) { p.repeated.Add(1) })
 }
 
 // Provisioned is what became of the devices of each group that have a hub assigned; nil when none has.
 func (f *Fleet) Provisioned() (all []Provisioned) {
+	return f.provisioned(func(g *group) *provisioned { return &g.provisioned })
+}
+
+// provisioned counts what became of devices; nil when none has a hub assigned.
+type provisioned struct{ started, assigned, connected, repeated atomic.Int64 }
+
+// provisions counts something of the device, in its group and among those that were taken over with it.
+func (d *device) provisions(count func(*provisioned)) {
+	count(&d.group.provisioned)
+	if d.adopted != nil {
+		count(&d.adopted.provisioned[d.group.number])
+	}
+}
+
+// provisioned is Provisioned by what counts each group.
+func (f *Fleet) provisioned(of func(*group) *provisioned) (all []Provisioned) {
 	for _, g := range f.groups {
 		if g.Provision == nil {
 			continue
 		}
-		n := &g.provisioned
+		n := of(g)
 		all = append(all, Provisioned{
 			Group: g.Name, Devices: int(n.started.Load()), Assigned: int(n.assigned.Load()), Connected: int(n.connected.Load()),
 			Repeated: int(n.repeated.Load()),

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,8 +28,9 @@ type events struct {
 
 	mu      sync.Mutex // protects the following fields
 	waiting []protocol.Event
-	missed  uint64 // for want of room
-	number  uint64 // of the last batch that was heard
+	within  []time.Duration // by how much the times of each of them may be wrong
+	missed  uint64          // for want of room
+	number  uint64          // of the last batch that was heard
 }
 
 const (
@@ -46,20 +48,26 @@ func newEvents(w *work, follow []int) *events {
 	return e
 }
 
-func (e *events) add(x protocol.Event) {
+// add adds an event, whose times may be wrong by so much, unless there is no room.
+func (e *events) add(x protocol.Event, within time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.waiting) >= mostEvents {
 		e.missed++
 		return
 	}
-	e.waiting = append(e.waiting, x)
+	e.addLocked(x, within)
 	e.tell()
+}
+
+func (e *events) addLocked(x protocol.Event, within time.Duration) {
+	e.waiting, e.within = append(e.waiting, x), append(e.within, within)
 }
 
 func (e *events) reporting(index int, sent time.Time) {
 	if e.follow[index] {
-		e.add(protocol.Event{Reporting: &protocol.Reporting{Index: index, Sent: e.work.told(sent)}})
+		at, within := e.work.times.told(sent)
+		e.add(protocol.Event{Reporting: &protocol.Reporting{Index: index, Sent: at}}, within)
 	}
 }
 
@@ -67,24 +75,34 @@ func (e *events) reported(r fleet.Report) {
 	if r.Version > 0 {
 		if _, known := e.first.LoadOrStore(r.Index, struct{}{}); !known {
 			e.count.Add(1)
+			e.work.adopted.reports(r.Index)
 		}
 		if said := r.Connectivity; said != "" {
 			e.last.Store(&said)
 		}
 	}
 	if e.follow[r.Index] || r.Answered > 0 {
-		r.Acked, r.Sent = e.work.told(r.Acked), e.work.told(r.Sent)
-		e.add(protocol.Event{Reported: &r})
+		within := e.tellOf(&r)
+		e.add(protocol.Event{Reported: &r}, within)
 	}
 }
 
 func (e *events) desired(u fleet.DesiredUpdate) {
-	u.At = e.work.told(u.At)
-	e.add(protocol.Event{Desired: &u})
+	at, within := e.work.times.told(u.At)
+	u.At = at
+	e.add(protocol.Event{Desired: &u}, within)
+}
+
+// tellOf has the times of a report as the run's clock has them, and says by how much they may be wrong.
+func (e *events) tellOf(r *fleet.Report) time.Duration {
+	var acked, sent time.Duration
+	r.Acked, acked = e.work.times.told(r.Acked)
+	r.Sent, sent = e.work.times.told(r.Sent)
+	return max(acked, sent)
 }
 
 func (e *events) contradiction(c fleet.Contradiction) {
-	e.add(protocol.Event{Contradiction: &c})
+	e.add(protocol.Event{Contradiction: &c}, 0)
 }
 
 // reporters is how many devices have had a report acknowledged, and what was said last.
@@ -99,9 +117,9 @@ func (e *events) reporters() (n int, last string) {
 func (e *events) accounts(r *runner.Runner, mine iter.Seq[int]) {
 	for i := range mine {
 		if a := r.Fleet().Account(i); a.Sent > 0 {
-			a.Last.Acked, a.Last.Sent = e.work.told(a.Last.Acked), e.work.told(a.Last.Sent)
+			e.tellOf(&a.Last) // no result is judged by it
 			e.mu.Lock()
-			e.waiting = append(e.waiting, protocol.Event{Account: &protocol.Account{Index: i, Account: a}}) // all of them
+			e.addLocked(protocol.Event{Account: &protocol.Account{Index: i, Account: a}}, 0) // all of them
 			e.mu.Unlock()
 		}
 	}
@@ -122,7 +140,7 @@ func (e *events) whole(ask func() (note string, err error)) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.waiting = append(e.waiting, protocol.Event{Raw: &x}) // whatever the room
+	e.addLocked(protocol.Event{Raw: &x}, 0) // whatever the room
 }
 
 // send tells what there is, until ctx ends.
@@ -208,8 +226,13 @@ func (e *events) batch(ctx context.Context) (left int, err error) {
 	until := time.Now()
 	n := min(len(e.waiting), mostBatch)
 	b := protocol.Batch{Agent: e.work.agent.o.Name, Number: e.number + 1, Events: e.waiting[:n:n], Missed: e.missed}
+	if n > 0 {
+		b.Within = slices.Max(e.within[:n])
+	}
 	if n == len(e.waiting) {
-		b.Until = e.work.told(until)
+		var within time.Duration
+		b.Until, within = e.work.times.told(until)
+		b.Within = max(b.Within, within)
 	}
 	e.mu.Unlock()
 	data, err := e.work.agent.pack.Pack(&b)
@@ -225,9 +248,9 @@ func (e *events) batch(ctx context.Context) (left int, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.number++
-	e.waiting = e.waiting[n:]
+	e.waiting, e.within = e.waiting[n:], e.within[n:]
 	if len(e.waiting) == 0 {
-		e.waiting = nil
+		e.waiting, e.within = nil, nil
 	}
 	return len(e.waiting), nil
 }

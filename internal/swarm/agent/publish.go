@@ -42,7 +42,7 @@ func (w *work) standing() *protocol.Status {
 	f := w.runner.Fleet()
 	s := &protocol.Status{
 		At: w.told(time.Now()), Counts: f.Counts(), Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(),
-		Stage: w.runner.Place().Stage, Clock: w.clock(),
+		Stage: w.runner.Place().Stage, Clock: w.clock(), Adopted: w.adopted.status(),
 	}
 	s.Reporters, s.Last = w.events.reporters()
 	return s
@@ -74,7 +74,7 @@ func (w *work) publish(ctx context.Context, final bool) error {
 	c, f := w.rec.Contribution(), w.runner.Fleet()
 	cpu, lag := lately(w.rec.Figures())
 	return w.keeper.Keep(ctx, c, &protocol.Now{
-		At: w.told(c.At), Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Provisioned: f.Provisioned(),
+		At: w.told(c.At), Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Provisioned: f.Provisioned(), Adopted: w.adopted.provisioned(),
 		Clock: w.clock(), Own: int(w.devices.Load()), Stopped: w.stopped.Load(), Final: final,
 		Control: w.agent.control.taken(), CPU: cpu, Lag: lag,
 	})

@@ -40,6 +40,8 @@ type work struct {
 	target  *target.Target
 	events  *events
 	pinger  *clock.Pinger
+	times   times
+	adopted adopted
 	beat    atomic.Int64                     // when the coordinator was last heard of, as Unix nanoseconds of this process
 	stopped atomic.Pointer[protocol.Stopped] // that the devices left before their time; nil when they did not
 
@@ -65,7 +67,7 @@ func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *ta
 		return s.agent.o.Bus.Store(ctx, protocol.StoreName(s.id), false)
 	})
 	w.events = newEvents(w, ask.Follow)
-	w.pinger = clock.NewPinger(w.askTime, clock.PingerOptions{Clock: s.agent.o.Clock})
+	w.pinger = clock.NewPinger(w.askTime, clock.PingerOptions{Clock: s.agent.o.Clock, Told: func(e clock.Estimate) { w.times.add(e, s.agent.o.Clock) }})
 	w.heard()
 	return w
 }
@@ -125,10 +127,10 @@ func (w *work) local(at time.Time) time.Time {
 	return now.Add(w.pinger.Estimate().Ours(at).Sub(ours))
 }
 
-// told is a time of this process as the run's clock has it.
+// told is a time of this process as the run's clock has it: the same one each time that it is told.
 func (w *work) told(at time.Time) time.Time {
-	now, ours := time.Now(), w.agent.o.Clock()
-	return w.pinger.Estimate().Theirs(ours.Add(at.Sub(now))).Round(0)
+	t, _ := w.times.told(at)
+	return t
 }
 
 // mine reports whether a device is this agent's.
@@ -267,7 +269,7 @@ func (w *work) start(ctx context.Context, o protocol.Order, background *sync.Wai
 	if w.runner != nil {
 		return nil
 	}
-	for !w.pinger.Estimate().Known() {
+	for !w.times.known() {
 		if err := wait.For(ctx, goneEvery); err != nil {
 			return err
 		}
@@ -342,6 +344,7 @@ func (w *work) takeOver(o *protocol.Order) {
 	gained := slices.Collect(next.Gained(w.agent.o.Name, w.cut.Load().Epoch()))
 	w.cut.Store(next)
 	if len(gained) == 0 {
+		w.adopted.add(o.Agent, nil)
 		return
 	}
 	w.session.mu.Lock()
@@ -355,7 +358,8 @@ func (w *work) takeOver(o *protocol.Order) {
 		w.agent.log.Error("devices of a lost agent cannot be taken over", "devices", len(gained), "error", err)
 		return
 	}
-	w.runner.Fleet().Adopt(gained, func(index int) string { return w.ids.IDs[index] })
+	w.adopted.expect(o.Agent, gained)
+	w.adopted.add(o.Agent, w.runner.Fleet().Adopt(gained, func(index int) string { return w.ids.IDs[index] }))
 	w.devices.Add(int64(len(gained)))
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -40,58 +41,117 @@ func (l *Lead) Counts() map[string]int {
 	return out
 }
 
-// gone is how many devices were connected that lost agents had, and how many of those are not back: others have taken them over, or not.
-func (l *Lead) gone() (all, still int) {
+// all adds up a number of all agents, of those that were lost as it was when they were.
+func (l *Lead) all(of func(*protocol.Status) int) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	connected := 0
+	for _, a := range l.agents {
+		n += of(a.stood())
+	}
+	return n
+}
+
+// stood is how an agent stands, or stood when it was lost. The caller holds the lock.
+func (a *agent) stood() *protocol.Status {
+	if a.lost != nil {
+		return &a.lost.status
+	}
+	return &a.status
+}
+
+// fate is what became of devices that went with lost agents.
+type fate struct {
+	cut  int // were connected then
+	back int // are connected at others, or were
+	left int // were to stop before they were
+	away int // are none of these
+}
+
+// fates is what became of the devices of all agents that were lost.
+func (l *Lead) fates() (sum fate) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, a := range l.agents {
 		if a.lost == nil {
-			connected += a.status.Counts[fleet.StateConnected]
+			continue
 		}
+		x := l.fateLocked(a)
+		sum.cut, sum.back, sum.left, sum.away = sum.cut+x.cut, sum.back+x.back, sum.left+x.left, sum.away+x.away
 	}
-	for _, a := range l.agents {
-		if x := a.lost; x != nil {
-			all += x.connected
-			back := 0
-			if l.o.OnLoss == Redistribute {
-				back = max(0, connected-x.others)
-			}
-			still += max(0, x.connected-back)
+	return sum
+}
+
+// fateLocked is what became of the devices of a lost agent, as those say that took them over. It does not know which of those that run now had
+// been connected, or had lost their connections: as many as had not are the first of those that others say are connected. The caller holds the lock.
+func (l *Lead) fateLocked(a *agent) fate {
+	s := &a.lost.status
+	cut, gone := s.Counts[fleet.StateConnected], s.Counts[fleet.StateConnected]+s.Lost
+	for _, x := range s.Adopted { // and what it was to bring back of others
+		gone += x.Active - x.Back - x.Left
+	}
+	var sum protocol.Adopted
+	moved, all := 0, true
+	for _, o := range l.agents {
+		x, ok := o.stood().Adopted[a.name]
+		switch {
+		case o == a:
+			continue
+		case !ok:
+			all = all && o.lost != nil && !o.lost.known.After(a.lost.known) // nobody asked that one
+			continue
+		case o.lost != nil: // it was lost with them: they are among its own
+			moved += x.Active - x.Back - x.Left
 		}
+		sum.Active, sum.Back, sum.Left = sum.Active+x.Active, sum.Back+x.Back, sum.Left+x.Left
 	}
-	return all, still
+	others := max(0, sum.Active-gone) // which were not missing
+	left := 0
+	if all { // some were to stop before anybody took them over
+		left = max(0, gone-sum.Active)
+	}
+	back := max(0, sum.Back-others)
+	others -= sum.Back - back
+	gone -= back + moved
+	stopped := min(gone, left+max(0, sum.Left-others))
+	return fate{cut: cut, back: back, left: stopped, away: max(0, gone-stopped)}
 }
 
 // Lost are those that lost their connections unasked and are not back, those of lost agents among them.
 func (l *Lead) Lost() int {
-	_, still := l.gone()
-	return l.sum(func(a *agent) int { return a.status.Lost }) + still
+	return l.sum(func(a *agent) int { return a.status.Lost }) + l.fates().away
 }
 
-// Losses is how many connections were lost unasked so far.
+// Losses is how many connections were lost unasked so far, those that lost agents had among them.
 func (l *Lead) Losses() int {
-	all, _ := l.gone()
-	return l.sum(func(a *agent) int { return a.status.Losses }) + all
+	return l.all(func(s *protocol.Status) int { return s.Losses }) + l.fates().cut
 }
 
-// Returns is how many devices that had lost their connections were back so far.
+// Returns is how many devices that had lost their connections were back so far, those of lost agents among them that others have connected.
 func (l *Lead) Returns() int {
-	all, still := l.gone()
-	return l.sum(func(a *agent) int { return a.status.Returns }) + all - still
+	return l.all(func(s *protocol.Status) int { return s.Returns }) + l.fates().back
 }
 
 // Left is how many devices so far were stopped while their connections were lost.
-func (l *Lead) Left() int { return l.sum(func(a *agent) int { return a.status.Left }) }
+func (l *Lead) Left() int {
+	return l.all(func(s *protocol.Status) int { return s.Left }) + l.fates().left
+}
 
-// Reporters is how many devices have had a report acknowledged, and of a single one what it said last.
+// Reporters is how many devices have had a report acknowledged, and of a single one what it said last. A device that was taken over counts once;
+// where it is not known whether it is the same one, it is held to be.
 func (l *Lead) Reporters() (n int, last string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.agents {
-		n += a.status.Reporters
-		if a.status.Reporters > 0 {
-			last = a.status.Last
+		s := a.stood()
+		own := s.Reporters
+		for _, o := range l.agents {
+			if a.lost != nil {
+				own -= o.stood().Adopted[a.name].Reporters
+			}
+		}
+		n += max(0, own)
+		if s.Reporters > 0 && (last == "" || a.lost == nil) {
+			last = s.Last
 		}
 	}
 	if n != 1 {
@@ -107,7 +167,7 @@ func (l *Lead) Account(index int) fleet.Account {
 	return l.accounts[index]
 }
 
-// Provisioned is what became of the devices of each group that have a hub assigned.
+// Provisioned is what became of the devices of each group that have a hub assigned. A device that was taken over counts once, as Reporters says.
 func (l *Lead) Provisioned() (all []fleet.Provisioned) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,8 +176,16 @@ func (l *Lead) Provisioned() (all []fleet.Provisioned) {
 			if i == len(all) {
 				all = append(all, fleet.Provisioned{Group: p.Group})
 			}
+			if a.lost != nil {
+				for _, o := range l.agents {
+					if again := o.now.Adopted[a.name]; i < len(again) {
+						p.Devices, p.Assigned, p.Connected = p.Devices-again[i].Devices, p.Assigned-again[i].Assigned, p.Connected-again[i].Connected
+					}
+				}
+			}
 			x := &all[i]
-			x.Devices, x.Assigned, x.Connected, x.Repeated = x.Devices+p.Devices, x.Assigned+p.Assigned, x.Connected+p.Connected, x.Repeated+p.Repeated
+			x.Devices, x.Assigned, x.Connected = x.Devices+max(0, p.Devices), x.Assigned+max(0, p.Assigned), x.Connected+max(0, p.Connected)
+			x.Repeated += p.Repeated
 		}
 	}
 	return all

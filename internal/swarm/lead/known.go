@@ -251,6 +251,8 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 	if err := l.pack.Unpack(data, &b); err != nil {
 		return nil, &bus.Error{Code: bus.Invalid, Text: err.Error()}
 	}
+	l.judging.RLock()
+	defer l.judging.RUnlock()
 	l.mu.Lock()
 	a := l.find(b.Agent)
 	known := a != nil && b.Number <= a.batches
@@ -266,6 +268,7 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 	}
 	l.mu.Lock()
 	a.batches, a.heard = max(a.batches, b.Number), time.Now()
+	a.within.add(b.Within, a.heard)
 	if !b.Until.IsZero() && b.Missed == 0 {
 		a.until = b.Until
 	}
@@ -278,7 +281,8 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 	return nil, nil
 }
 
-// known is until when all is known of what devices learnt, and by how much their times may be wrong; zero while some agent has told nothing.
+// known is until when all is known of what devices learnt, and by how much their times, as they were told lately, may be wrong; zero while some
+// agent has told nothing.
 // The caller holds the lock.
 func (l *Lead) known() (until time.Time, margin time.Duration) {
 	first := true
@@ -289,10 +293,28 @@ func (l *Lead) known() (until time.Time, margin time.Duration) {
 		if first || a.until.Before(until) {
 			until, first = a.until, false
 		}
-		margin = max(margin, a.status.Clock.Uncertainty)
+		margin = max(margin, a.within.most())
 	}
 	return until, margin
 }
+
+// lately is for how long it matters by how much the times of what an agent told may be wrong: results are judged by what was told before, too.
+const lately = time.Minute
+
+// margins are by how much an agent's times may be wrong: the most that was told within lately or up to twice as long.
+type margins struct {
+	since       time.Time // of now
+	now, before time.Duration
+}
+
+func (m *margins) add(within time.Duration, at time.Time) {
+	if at.Sub(m.since) >= lately {
+		m.since, m.now, m.before = at, 0, m.now
+	}
+	m.now = max(m.now, within)
+}
+
+func (m *margins) most() time.Duration { return max(m.now, m.before) }
 
 // event hands on what a device learnt, or its agent.
 func (l *Lead) event(agent string, e *protocol.Event) {

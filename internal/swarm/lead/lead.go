@@ -79,6 +79,9 @@ type Lead struct {
 	keeper  *figures.Keeper     // of this process' own numbers
 	past    *past               // of a run that is taken over; nil for one that begins
 	taking  sync.Mutex          // one figure of an agent at a time; protects agent.taken
+	// judging is held for reading while what devices learnt is handed on, and for writing from when an agent is lost until Work.OnLoss knows it:
+	// nothing is judged in between as if all were known. It is locked before the others.
+	judging sync.RWMutex
 
 	mu       sync.Mutex // protects the following fields
 	agents   []*agent   // by name
@@ -113,6 +116,7 @@ type agent struct {
 	now     protocol.Now
 	batches uint64         // that were heard
 	until   time.Time      // of what it has told of its devices
+	within  margins        // by how much the times of that may be wrong
 	lost    *loss          // nil while it has its devices
 	taken   map[int]uint64 // revisions of the figures that were taken, by stage; -1 is what there is once
 }

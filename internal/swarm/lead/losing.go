@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/report/human"
@@ -16,14 +15,13 @@ import (
 
 // loss is how an agent was lost.
 type loss struct {
-	at        time.Time // when it was last heard of
-	known     time.Time // when that was noted
-	stage     string    // that ran at; empty before the first
-	why       string
-	devices   int  // that it had
-	connected int  // of them
-	others    int  // devices of others that were connected then
-	here      bool // its devices left by themselves, and it still tells what they measured
+	at      time.Time // when it was last heard of
+	known   time.Time // when that was noted
+	stage   string    // that ran at; empty before the first
+	why     string
+	devices int             // that it had
+	status  protocol.Status // how it stood when it was last heard of
+	here    bool            // its devices left by themselves, and it still tells what they measured
 }
 
 // lossError says of an agent that it was lost. It is ErrLost.
@@ -45,7 +43,16 @@ func (a *agent) told() bool { return a.now.Final || a.gone() }
 // Lose says that an agent is no more: its process has ended, or nothing is heard of it. Only the first time that it is told of one counts. A run
 // that waits for its agents still does not wait any longer.
 func (l *Lead) Lose(name, why string) {
-	l.reread(name)  // perhaps it has ended because it had nothing more to do
+	l.reread(name) // perhaps it has ended because it had nothing more to do
+	if over := l.lose(name, why); over != nil {
+		over()
+	}
+}
+
+// lose notes that an agent is no more, and gives what is to be done then; nil for nothing.
+func (l *Lead) lose(name, why string) (then func()) {
+	l.judging.Lock()
+	defer l.judging.Unlock()
 	l.taking.Lock() // numbers that are taken after the last are not the last
 	l.mu.Lock()
 	a := l.find(name)
@@ -55,7 +62,7 @@ func (l *Lead) Lose(name, why string) {
 		}
 		l.mu.Unlock()
 		l.taking.Unlock()
-		return
+		return nil
 	}
 	at, before := a.heard, a.lost != nil
 	if before { // without its devices
@@ -67,24 +74,19 @@ func (l *Lead) Lose(name, why string) {
 	l.mu.Unlock()
 	a.part.End(at, lostText)
 	l.taking.Unlock()
-	if !before {
-		l.without(a)
+	if before {
+		return nil
 	}
+	return l.without(a)
 }
 
 // lossLocked is the loss of an agent. The caller holds the lock.
 func (l *Lead) lossLocked(a *agent, at time.Time, why string) *loss {
-	x := &loss{at: at, known: time.Now(), stage: l.stageAt(at), why: why, devices: l.cut.Count(a.name), connected: a.status.Counts[fleet.StateConnected]}
-	for _, o := range l.agents {
-		if o != a && o.lost == nil {
-			x.others += o.status.Counts[fleet.StateConnected]
-		}
-	}
-	return x
+	return &loss{at: at, known: time.Now(), stage: l.stageAt(at), why: why, devices: l.cut.Count(a.name), status: a.status}
 }
 
-// without has the run do without an agent that was lost, or have others take its devices over, or end.
-func (l *Lead) without(a *agent) {
+// without has the run do without an agent that was lost, or end, and gives what has others take its devices over.
+func (l *Lead) without(a *agent) (then func()) {
 	l.mu.Lock()
 	x, failed := a.lost, error(nil)
 	next, err := l.cut.Without(a.name)
@@ -106,21 +108,25 @@ func (l *Lead) without(a *agent) {
 	over := l.loss != nil
 	l.mu.Unlock()
 	l.work.OnLoss(a.name, x.why, x.devices, x.at)
-	order := protocol.Order{Kind: protocol.Lost, At: x.at, Known: x.known, Agent: a.name, Devices: x.devices, Connected: x.connected, Others: x.others, Why: x.why}
-	if l.o.OnLoss == Redistribute && !over {
-		err := each(l.ctx, heirs, func(ctx context.Context, o *agent) error { return l.prove(ctx, o, next, next.Epoch()-1) })
-		if err == nil {
-			order.Cut, err = marshal(next)
+	order := protocol.Order{Kind: protocol.Lost, At: x.at, Known: x.known, Agent: a.name, Devices: x.devices, Status: &x.status, Why: x.why}
+	return func() {
+		if l.o.OnLoss == Redistribute && !over {
+			err := each(l.ctx, heirs, func(ctx context.Context, o *agent) error { return l.prove(ctx, o, next, next.Epoch()-1) })
+			if err == nil {
+				order.Cut, err = marshal(next)
+			}
+			if err != nil {
+				l.log.Error("devices of a lost agent are not taken over", "agent", a.name, "error", err)
+			}
 		}
-		if err != nil {
-			l.log.Error("devices of a lost agent are not taken over", "agent", a.name, "error", err)
-		}
+		l.say(order)
 	}
-	l.say(order)
 }
 
 // left notes an agent whose devices have left by themselves, as it says: the run has lost them. What they measured is still told.
 func (l *Lead) left(a *agent) {
+	l.judging.Lock()
+	defer l.judging.Unlock()
 	l.mu.Lock()
 	s := a.now.Stopped
 	if s == nil || a.lost != nil {
@@ -146,6 +152,8 @@ var errDeaf = errors.New("there was no connection to it for " + human.Duration(l
 
 // missing notes that the last figures of agents are missing, and gives up on them: what is known of them is as it was when they were last heard of.
 func (l *Lead) missing(why string) {
+	l.judging.Lock()
+	defer l.judging.Unlock()
 	l.taking.Lock()
 	l.mu.Lock()
 	var all []*agent

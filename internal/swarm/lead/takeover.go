@@ -246,7 +246,10 @@ func (l *Lead) takeOver(ctx context.Context) (start time.Time, err error) {
 // lostBefore notes an agent that was lost to a coordinator before this one, whose numbers are read.
 func (l *Lead) lostBefore(a *agent, o *protocol.Order) {
 	l.mu.Lock()
-	a.lost = &loss{at: o.At, known: o.Known, stage: l.stageAt(o.At), why: o.Why, devices: o.Devices, connected: o.Connected, others: o.Others}
+	a.lost = &loss{at: o.At, known: o.Known, stage: l.stageAt(o.At), why: o.Why, devices: o.Devices}
+	if o.Status != nil {
+		a.lost.status = *o.Status
+	}
 	failed := l.o.OnLoss == Fail
 	if failed && l.loss == nil {
 		l.loss = &lossError{a.name, o.Why}

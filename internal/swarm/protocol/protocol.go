@@ -131,10 +131,8 @@ type Order struct {
 	Cut     []byte             `json:"cut,omitempty"`     // of a Lost: the next cut
 	Devices int                `json:"devices,omitempty"` // of a Lost: that went with the agent
 	Why     string             `json:"why,omitempty"`     // of a Lost
-	// Connected is, of a Lost, how many of Devices were connected, and Others how many devices of the agents that were left.
-	Connected int       `json:"connected,omitempty"`
-	Others    int       `json:"others,omitempty"`
-	Known     time.Time `json:"known,omitzero"` // of a Lost: when it was noted; At is when the agent was last heard of
+	Status  *Status            `json:"status,omitempty"`  // of a Lost: how the agent stood when it was last heard of
+	Known   time.Time          `json:"known,omitzero"`    // of a Lost: when it was noted; At is when the agent was last heard of
 }
 
 // OrderKind says what an Order is.
@@ -246,12 +244,23 @@ type Status struct {
 	Last      string         `json:"last,omitempty"`      // of a single one, what it said last
 	Stage     int            `json:"stage"`               // that runs, from 0; -1 before the first
 	Clock     report.Clock   `json:"clock"`
+	// Adopted is what became of the devices that the agent took over, by the name of the agent that they were lost with: none is nil, and an agent
+	// that had to look whether there are any for it, and found none, says so with zeros.
+	Adopted map[string]Adopted `json:"adopted,omitempty"`
+}
+
+// Adopted is what became of devices that an agent took over.
+type Adopted struct {
+	Active    int `json:"active,omitempty"`    // that were to run then
+	Back      int `json:"back,omitempty"`      // of Active: that were connected since
+	Left      int `json:"left,omitempty"`      // of Active: that were stopped before
+	Reporters int `json:"reporters,omitempty"` // of all: with a report that was acknowledged since
 }
 
 // Same reports whether another Status says the same of the devices, at another time.
 func (s *Status) Same(o *Status) bool {
 	return maps.Equal(s.Counts, o.Counts) && s.Lost == o.Lost && s.Losses == o.Losses && s.Returns == o.Returns && s.Left == o.Left &&
-		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage
+		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage && maps.Equal(s.Adopted, o.Adopted)
 }
 
 // Numbers is what is kept under a FiguresKey.
@@ -270,11 +279,13 @@ type Now struct {
 	Doubts      map[string]string     `json:"doubts,omitempty"` // why stages were not delivered as asked, by name
 	Deliveries  []fleet.Deliveries    `json:"deliveries,omitempty"`
 	Provisioned []fleet.Provisioned   `json:"provisioned,omitempty"`
-	Clock       report.Clock          `json:"clock"`
-	Control     report.Control        `json:"control"`
-	CPU         float64               `json:"cpu,omitempty"` // processors in use in the last second
-	Lag         time.Duration         `json:"lag,omitempty"` // by which operations started late then by the agent's own doing, 99th percentile
-	Own         int                   `json:"own"`           // devices that were its own
+	// Adopted is what of Provisioned is devices that the agent took over, by the name of the agent that they were lost with.
+	Adopted map[string][]fleet.Provisioned `json:"adopted,omitempty"`
+	Clock   report.Clock                   `json:"clock"`
+	Control report.Control                 `json:"control"`
+	CPU     float64                        `json:"cpu,omitempty"` // processors in use in the last second
+	Lag     time.Duration                  `json:"lag,omitempty"` // by which operations started late then by the agent's own doing, 99th percentile
+	Own     int                            `json:"own"`           // devices that were its own
 	// Stopped says that the devices left before the plan said so; nil when they did not.
 	Stopped *Stopped `json:"stopped,omitempty"`
 	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.
@@ -293,7 +304,9 @@ type Batch struct {
 	Number uint64    `json:"number"` // from 1
 	Until  time.Time `json:"until"`  // all that happened before is in this batch or an earlier one; zero when more follows
 	Events []Event   `json:"events,omitempty"`
-	Missed uint64    `json:"missed,omitempty"` // events that there was no room for, so far
+	// Within is by how much the times in it, Until among them, may be wrong: by what was known of the clocks when each was told.
+	Within time.Duration `json:"within,omitempty"`
+	Missed uint64        `json:"missed,omitempty"` // events that there was no room for, so far
 }
 
 // Event is something that a device learnt, or its agent; one of its fields is set.
