@@ -23,6 +23,9 @@ func (w *work) status(ctx context.Context) {
 		var err error
 		w.agent.control.spend(func() {
 			now := w.standing()
+			if ctx.Err() != nil { // its devices leave because this process ends: what they were is what counts of them
+				return
+			}
 			if time.Since(told) < statusEvery && now.Same(&last) {
 				return
 			}
