@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,6 +39,36 @@ func TestStoreIsLost(t *testing.T) {
 					if a.Lost == nil || a.Totals == nil || a.Totals.Scheduled == 0 || a.Totals.InFlight != 0 {
 						t.Errorf("%s: %+v, %+v", a.Name, a.Lost, a.Totals)
 					}
+				}
+			})
+		})
+	}
+}
+
+// The bus keeps nothing any more, as when its server's disk is full: the run ends, as one that failed, and says why. A time without it that is short
+// is none of that.
+func TestStoreIsFull(t *testing.T) {
+	for _, tt := range []struct {
+		long    time.Duration
+		outcome report.Outcome
+	}{{5 * time.Second, report.Passed}, {time.Hour, report.Failed}} {
+		t.Run(tt.long.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := &swarmed{text: calmly(), agents: 3}
+				x.during = func(s *swarm, _ *lead.Lead) {
+					time.Sleep(12 * time.Second)
+					s.server.Fill(1)
+					ctx, cancel := context.WithTimeout(t.Context(), tt.long)
+					defer cancel()
+					<-ctx.Done()
+					s.server.Fill(0)
+				}
+				r := x.run(t)
+				if took := r.Ended.Sub(r.Started); took > 2*time.Minute {
+					t.Errorf("it took %s", took)
+				}
+				if r.Outcome != tt.outcome || tt.outcome == report.Failed && !strings.Contains(r.Reason, "NATS has kept nothing for 30.0s") {
+					t.Error(figures(r))
 				}
 			})
 		})

@@ -118,11 +118,14 @@ func (l *Lead) silent(now time.Time) (names []string) {
 	defer l.mu.Unlock()
 	switch {
 	case l.upSince.IsZero() || now.Sub(l.echo) >= 4*beatEvery:
+		l.hearing = time.Time{}
 		if l.giveUp != nil && now.Sub(l.hears) > lastWord {
 			l.giveUp(errDeaf)
 		}
 		return nil
-	case now.Sub(l.upSince) > l.o.Silence:
+	case l.hearing.IsZero(): // agents have as long as in the beginning: a process that stood still wakes before they can reach it
+		l.hearing = now
+	case now.Sub(l.upSince) > l.o.Silence && now.Sub(l.hearing) > l.o.Silence:
 		for _, a := range l.agents {
 			if !a.told() && now.Sub(a.heard) > l.o.Silence {
 				names = append(names, a.name)

@@ -91,6 +91,7 @@ type Lead struct {
 	ended    map[string]string // agents that are no more and were not part of the run yet, and why, by name
 	accounts map[int]fleet.Account
 	echo     time.Time               // when the Lead last heard itself
+	hearing  time.Time               // since when it hears itself; zero while it does not
 	upSince  time.Time               // since when the connection stands; zero while it does not
 	downAt   time.Time               // since when it does not; zero while it stands
 	leaving  bool                    // devices are told to leave

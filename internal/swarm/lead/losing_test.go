@@ -110,3 +110,25 @@ func TestAgentEndsBeforeTheRun(t *testing.T) {
 		}
 	})
 }
+
+// A coordinator that stood still holds no agent for lost before it had as long to be heard as in the beginning: the connection of both was gone.
+func TestNobodyIsLostAfterAStandstill(t *testing.T) {
+	start := time.Now()
+	l := newTestLead(t, Options{Silence: 3 * time.Second}, start)
+	l.upSince, l.agents = start, []*agent{{name: "agent-1", heard: start}}
+	for _, x := range []struct {
+		at, echo time.Duration
+		lost     int
+	}{
+		{time.Second, 900 * time.Millisecond, 0},
+		{20 * time.Second, 900 * time.Millisecond, 0}, // it wakes
+		{20250 * time.Millisecond, 20100 * time.Millisecond, 0},
+		{23 * time.Second, 22900 * time.Millisecond, 0},
+		{24 * time.Second, 23900 * time.Millisecond, 1},
+	} {
+		l.echo = start.Add(x.echo)
+		if names := l.silent(start.Add(x.at)); len(names) != x.lost {
+			t.Errorf("after %s: %q are lost", x.at, names)
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/wait"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
+	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -313,15 +314,38 @@ func made(all []int) func(int) bool {
 // keepEvery is how often the coordinator's own numbers are kept.
 const keepEvery = time.Second
 
-// keep keeps this process' own numbers, for one that takes the run over.
+const (
+	// keepWithin is how long one attempt may take.
+	keepWithin = 10 * time.Second
+	// unkeptFor is for how long a server that can be heard may keep nothing of what it is told before the run ends: its disk is full, perhaps.
+	unkeptFor = 30 * time.Second
+)
+
+// keep keeps this process' own numbers, for one that takes the run over. It ends the run when nothing is kept any more: agents cannot tell theirs
+// either, nor be told the plan.
 func (l *Lead) keep() {
-	for wait.For(l.ctx, keepEvery) == nil {
+	for kept := time.Now(); wait.For(l.ctx, keepEvery) == nil; {
 		c := l.work.Recorder.Contribution()
-		if err := l.keeper.Keep(l.ctx, c, &protocol.Now{At: c.At}); err != nil && l.ctx.Err() == nil {
-			l.log.Debug("the coordinator's numbers are not kept yet", "error", err)
-			l.heed(err)
+		ctx, cancel := context.WithTimeout(l.ctx, keepWithin)
+		err := l.keeper.Keep(ctx, c, &protocol.Now{At: c.At})
+		cancel()
+		if err == nil || l.ctx.Err() != nil || !l.listens() {
+			kept = time.Now()
+			continue
+		}
+		l.log.Debug("the coordinator's numbers are not kept yet", "error", err)
+		l.heed(err)
+		if time.Since(kept) > unkeptFor {
+			l.missing(fmt.Sprintf("NATS has kept nothing for %s: %s", human.Duration(unkeptFor), err))
 		}
 	}
+}
+
+// listens reports whether this process hears itself over the server, and has for as long as one attempt to keep something takes.
+func (l *Lead) listens() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.hearing.IsZero() && time.Since(l.hearing) > keepWithin
 }
 
 // Known keeps the record as it is known so far: see report.Follower.

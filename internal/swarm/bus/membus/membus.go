@@ -66,6 +66,13 @@ func (s *Server) Stop(reason error) {
 	}
 }
 
+// Fill leaves so many bytes for each store from now on, as a disk that others fill.
+func (s *Server) Fill(bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.StoreBytes = bytes
+}
+
 // Start undoes Stop, but for connections that were cut by themselves. What a connection kept reaches those that are connected by then: all.
 func (s *Server) Start() {
 	s.mu.Lock()
