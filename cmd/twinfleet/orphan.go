@@ -13,7 +13,7 @@ import (
 const (
 	// orphanKeep is how long a process that outlives the run that started it waits, unused, for somebody who takes the run over: a bit longer than
 	// agents keep what they know.
-	orphanKeep = 15 * time.Minute
+	orphanKeep = 11 * time.Minute
 	// orphanLook is how often it is looked whether it is used.
 	orphanLook = 10 * time.Second
 )

@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/launch"
+	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 	"github.com/twinfleet/twinfleet/internal/swarm/natsbus"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -109,6 +111,26 @@ func hubCommands(sc *scenario.Scenario, n int, folder, certs string) (commands [
 
 // hubReady says by what a hub has said whether it listens: then it says where, for programs.
 func hubReady(_, line string) bool { return strings.HasPrefix(line, "{") }
+
+// watchHubs has a run fail when a process of its own hub ends: its devices have no target any more, which is nothing of the target's doing. The
+// returned function ends the watching.
+func watchHubs(ended <-chan launch.Exit, l *lead.Lead) (done func()) {
+	over := make(chan struct{})
+	var own sync.WaitGroup
+	own.Go(func() {
+		select {
+		case x, one := <-ended:
+			if one {
+				l.Fail(fmt.Errorf("%s, a process of the embedded hub, ended: %s", x.Name, x))
+			}
+		case <-over:
+		}
+	})
+	return func() {
+		close(over)
+		own.Wait()
+	}
+}
 
 // atHubs is a scenario against hubs that wrote files.
 func atHubs(sc *scenario.Scenario, files []string) (*scenario.Scenario, error) {

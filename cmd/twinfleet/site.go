@@ -42,7 +42,8 @@ type site struct {
 // trialSwarm is what a run of a site has beside the run.
 type trialSwarm struct {
 	lead   *lead.Lead
-	name   string // of its store
+	name   string             // of its store
+	ended  <-chan launch.Exit // processes of the hub; nil for none
 	closes []func()
 }
 
@@ -127,6 +128,9 @@ func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel,
 		return sc, nil, err
 	}
 	w.lead, w.name = l, protocol.StoreName(id)
+	if w.ended != nil {
+		w.closes = append(w.closes, watchHubs(w.ended, l))
+	}
 	x.leads(l)
 	w.closes = append(w.closes, func() {
 		x.leads(nil)
@@ -160,6 +164,7 @@ func (w *trialSwarm) hubs(ctx context.Context, sc *scenario.Scenario, n int, fol
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
+	w.ended = g.Ended()
 	w.closes = append(w.closes, func() { stopGroup(g) })
 	return atHubs(sc, files)
 }

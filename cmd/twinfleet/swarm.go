@@ -75,15 +75,16 @@ func agentsAsked(s settings) (n int, remote bool, err error) {
 
 // swarm is what a run on agents has beside the run.
 type swarm struct {
-	lead     *lead.Lead
-	resume   *engine.Resume // of a run that is taken over; else nil
-	local    localState
-	began    bool               // this process leads it: nobody takes it over when that is done
-	handOver func() bool        // as env.starting has it
-	ended    <-chan launch.Exit // agents that this process has started; nil for none
-	watching sync.WaitGroup     // waits for who listens to ended
-	closes   []func()           // of what this process has
-	ends     []func()           // of what the run has and who takes it over needs, when this process is gone
+	lead      *lead.Lead
+	resume    *engine.Resume // of a run that is taken over; else nil
+	local     localState
+	began     bool               // this process leads it: nobody takes it over when that is done
+	handOver  func() bool        // as env.starting has it
+	ended     <-chan launch.Exit // agents that this process has started; nil for none
+	hubsEnded <-chan launch.Exit // processes of the hub that this process has started; nil for none
+	watching  sync.WaitGroup     // waits for who listens to ended
+	closes    []func()           // of what this process has
+	ends      []func()           // of what the run has and who takes it over needs, when this process is gone
 }
 
 // localState is what a process must know of a run on this machine that it takes over. It holds secrets: its file is for its owner alone.
@@ -218,6 +219,9 @@ func (w *swarm) start(
 			}
 		})
 	}
+	if w.hubsEnded != nil {
+		w.closes = append(w.closes, watchHubs(w.hubsEnded, l))
+	}
 	w.closes = append(w.closes, func() {
 		l.Close()
 		if w.began {
@@ -329,6 +333,7 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 	if err != nil {
 		return sc, fmt.Errorf("starting the embedded hub: %w", err)
 	}
+	w.hubsEnded = g.Ended()
 	w.ends = append(w.ends, func() { stopGroup(g) })
 	w.local.Hubs = files
 	w.note(g, commands)

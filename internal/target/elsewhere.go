@@ -33,6 +33,8 @@ func Elsewhere(sc *scenario.Scenario, hubs []connstring.Service) (*scenario.Scen
 		return refuse("no hub is given in its place")
 	case t.Trial != nil:
 		return refuse("a trial leaves time out of it")
+	case t.Transport == spec.Memory:
+		return refuse("target.transport: memory has no sockets, over which another process is spoken to; remove it")
 	}
 	for i := range sc.Stages {
 		if sc.Stages[i].Hub != nil {

@@ -66,6 +66,8 @@ type Work struct {
 	OnRaw func(agent, text string, broken bool)
 	// OnAway is told, once it is over, of a time without a connection to the agents.
 	OnAway func(from time.Time, lasted time.Duration)
+	// OnFail is told why the run cannot go on for a reason that is no agent's; Loss is that then.
+	OnFail func(why error)
 }
 
 // Crowd is what has become of devices, wherever they run: as the methods of fleet.Fleet of these names say.

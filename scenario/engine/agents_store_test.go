@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,6 +69,28 @@ func TestStoreIsFull(t *testing.T) {
 					t.Errorf("it took %s", took)
 				}
 				if r.Outcome != tt.outcome || tt.outcome == report.Failed && !strings.Contains(r.Reason, "NATS has kept nothing for 30.0s") {
+					t.Error(figures(r))
+				}
+			})
+		})
+	}
+}
+
+// What the run was started with is no more, as a process of its hub: it ends as one that failed, and says why.
+func TestWhatTheRunNeedsEnds(t *testing.T) {
+	for _, after := range []time.Duration{0, 15 * time.Second} {
+		t.Run(after.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := &swarmed{text: calmly(), agents: 2}
+				x.during = func(_ *swarm, l *lead.Lead) {
+					time.Sleep(after)
+					l.Fail(errors.New("hub-2, a process of the embedded hub, ended: signal: killed"))
+				}
+				r := x.run(t)
+				if took := r.Ended.Sub(r.Started); took > after+5*time.Second {
+					t.Errorf("it took %s", took)
+				}
+				if r.Outcome != report.Failed || !strings.Contains(r.Reason, "hub-2, a process of the embedded hub, ended: signal: killed") {
 					t.Error(figures(r))
 				}
 			})

@@ -87,7 +87,7 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 		defer cancel()
 		work := Work{
 			Scenario: c.sc, Recorder: c.rec, Run: o.Run, Started: c.ledger.Began(), Made: c.ids.Made, Follows: c.backend.Follows,
-			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnKnown: c.backend.Known, OnLoss: c.lost, OnAway: c.away, OnRaw: c.raw.note,
+			OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction, OnKnown: c.backend.Known, OnLoss: c.lost, OnAway: c.away, OnFail: c.failed, OnRaw: c.raw.note,
 			Prove: func(indexes []int) ([]byte, error) {
 				x, err := c.ids.Export(indexes)
 				return x.Reveal(), err
@@ -116,6 +116,12 @@ func (c *conductor) lost(agent, why string, devices int, _ time.Time) {
 	text := "agent " + agent + " was lost"
 	c.noteAgents() // a report says it
 	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: text, Detail: why + "; " + human.Number(devices, "device") + " went with it"})
+	c.heedLoss()
+}
+
+// failed tells why the run cannot go on, and ends it.
+func (c *conductor) failed(why error) {
+	c.ledger.Tell(report.Event{Kind: report.KindOutage, Text: why.Error()})
 	c.heedLoss()
 }
 

@@ -215,6 +215,20 @@ func (l *Lead) Stage(number int, at time.Time) {
 // End has nothing be due from a time on.
 func (l *Lead) End(at time.Time) { l.say(protocol.Order{Kind: protocol.EndAt, At: at}) }
 
+// Fail ends the run for a reason that is no agent's, unless it ends already: what it was started with is no more.
+func (l *Lead) Fail(why error) {
+	l.mu.Lock()
+	if l.loss == nil {
+		l.loss = why
+	}
+	l.changedLocked()
+	leads := len(l.agents) > 0
+	l.mu.Unlock()
+	if leads { // else Prepare heeds it
+		l.work.OnFail(why)
+	}
+}
+
 // changedLocked tells those who wait that something is known. The caller holds the lock.
 func (l *Lead) changedLocked() {
 	close(l.changed)

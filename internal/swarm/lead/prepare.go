@@ -173,10 +173,13 @@ func (l *Lead) gather(ctx context.Context) ([]*agent, error) {
 	return out, nil
 }
 
-// endedEarly is that an agent ended before it was part of the run; nil when none did.
+// endedEarly is why the run cannot begin: an agent ended before it was part of it, or what it was started with; nil when none did.
 func (l *Lead) endedEarly() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.loss != nil {
+		return l.loss
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.ended)) {
 		return fmt.Errorf("%w: agent %s: %s", ErrAgents, name, l.ended[name])
 	}

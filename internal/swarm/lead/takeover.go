@@ -65,6 +65,8 @@ func (l *Lead) Takeover(ctx context.Context, sc *scenario.Scenario) (*engine.Res
 		return refuse("another version of the program began it")
 	case p.run.Scenario != checksum(sc):
 		return refuse("it runs another scenario; give the one that it was begun with, with the same --set")
+	case l.o.Agents != len(p.run.Agents):
+		return refuse("it was begun with %s, not with %s", human.Number(len(p.run.Agents), "agent"), human.Count(l.o.Agents))
 	}
 	x := &engine.Resume{Record: &report.Run{}, Away: p.run.Started, Made: made(p.run.Made)}
 	for _, g := range p.run.Unled {
