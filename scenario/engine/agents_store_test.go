@@ -50,14 +50,14 @@ func TestStoreIsLost(t *testing.T) {
 // is none of that.
 func TestStoreIsFull(t *testing.T) {
 	for _, tt := range []struct {
-		long    time.Duration
-		outcome report.Outcome
-	}{{5 * time.Second, report.Passed}, {time.Hour, report.Failed}} {
-		t.Run(tt.long.String(), func(t *testing.T) {
+		after, long time.Duration
+		outcome     report.Outcome
+	}{{12 * time.Second, 5 * time.Second, report.Passed}, {12 * time.Second, time.Hour, report.Failed}, {45 * time.Second, time.Hour, report.Failed}} {
+		t.Run(tt.after.String()+" "+tt.long.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				x := &swarmed{text: calmly(), agents: 3}
 				x.during = func(s *swarm, _ *lead.Lead) {
-					time.Sleep(12 * time.Second)
+					time.Sleep(tt.after)
 					s.server.Fill(1)
 					ctx, cancel := context.WithTimeout(t.Context(), tt.long)
 					defer cancel()

@@ -215,6 +215,7 @@ func (c *conductor) load(ctx context.Context) error {
 	if c.opts.Agents != nil {
 		c.opts.Agents.End(time.Now())
 		c.opts.Agents.Stop(hard)
+		c.heedLoss() // of what was missed while they left, perhaps nobody has told yet
 	}
 	c.fleet.Stop(hard)
 	c.judgeDeliveries(hard)
