@@ -15,7 +15,7 @@ func (r *Run) GeneratorLine() string {
 	case h == nil:
 		return ""
 	case h.Saturated:
-		return fmt.Sprintf("saturated (%s)", strings.Join(h.Reasons, "; "))
+		return h.say(h.Reasons)
 	default:
 		used := fmt.Sprintf("%.1f of %d processors", h.CPUPeak, h.Cores)
 		if h.Processors > 0 {
@@ -53,7 +53,16 @@ func (r *Run) GeneratorLines() []string {
 		if i == bad-1 {
 			reasons = h.Reasons[i:]
 		}
-		lines[i] = fmt.Sprintf("saturated (%s)", strings.Join(reasons, "; "))
+		lines[i] = h.say(reasons)
 	}
 	return lines
+}
+
+// say says what a generator was that did not deliver all as asked: one that was short of nothing is not saturated.
+func (h *Health) say(reasons []string) string {
+	text := strings.Join(reasons, "; ")
+	if h.Of(CauseAgents) || h.Of(CauseUnled) {
+		return "not as asked: " + text
+	}
+	return "saturated (" + text + ")"
 }

@@ -1,6 +1,9 @@
 package report
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Health is what the run's generator could do: whether the load that was asked for was delivered, and what was in use at most.
 type Health struct {
@@ -68,12 +71,21 @@ const (
 	CauseReader      CauseKind = "reader"      // this process read messages late
 	CauseTimers      CauseKind = "timers"      // timers fired late although processors were free
 	CauseUnknown     CauseKind = "unknown"     // nothing was short
+	CauseUnled       CauseKind = "unled"       // nobody led the run for a while
+	CauseAgents      CauseKind = "agents"      // of those that run the devices, some were lost or did not deliver
 )
 
 // Cause is why a stage was not delivered as asked.
 type Cause struct {
 	Kind CauseKind `json:"kind"` // what was short
 	Text string    `json:"text"` // for people, with the remedy
+}
+
+// Of reports whether a stage was not delivered as asked for a cause of a kind.
+func (h *Health) Of(kind CauseKind) bool {
+	return slices.ContainsFunc(h.Stages, func(s StageHealth) bool {
+		return slices.ContainsFunc(s.Causes, func(c Cause) bool { return c.Kind == kind })
+	})
 }
 
 // String is the stage in one line: "stage ramp: 7,887 of 8,000 connect started late …".

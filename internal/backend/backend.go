@@ -20,6 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/worker/queries"
 	"github.com/twinfleet/twinfleet/internal/worker/rows"
 	"github.com/twinfleet/twinfleet/internal/worker/tag"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -70,6 +71,7 @@ func (b *Backend) Run(ctx context.Context) (err error) {
 
 // runService tags, then queries until ctx ends.
 func (b *Backend) runService(ctx context.Context) error {
+	before := b.taggedBefore()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -82,8 +84,25 @@ func (b *Backend) runService(ctx context.Context) error {
 		if !ok {
 			continue
 		}
+		if before[g.Name] == done {
+			if slices.ContainsFunc(b.Scenario.Service.Jobs, func(j scenario.Job) bool { return j.Tags != nil }) {
+				b.tagsUnknown() // it may have written others since
+				continue
+			}
+			if err := b.knowTags(g, tags, func() error { return nil }); err != nil {
+				return err
+			}
+			continue
+		}
 		err := b.tag(ctx, g, tags)
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() == nil:
+		case before[g.Name] == perhaps: // it may be that they were, before this process led the run
+			return nil
+		case b.Before > 0:
+			b.Ledger.Note("the run ended before all devices of %s were tagged, as far as is known", g.Name)
+			return nil
+		default:
 			b.Ledger.Note("the run ended before all devices of %s were tagged", g.Name)
 			return nil
 		}
@@ -95,17 +114,62 @@ func (b *Backend) runService(ctx context.Context) error {
 	return b.runQueries(ctx)
 }
 
-func (b *Backend) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
-	t := &tag.Tagger{
+// progress is what is known of tags that processes wrote which led the run before this one.
+type progress int
+
+const (
+	missing progress = iota // none of them had tagged all devices, as far as is known
+	perhaps                 // it may be that one had
+	done                    // one had
+)
+
+// taggedBefore is what is known of the tags of each group that were written before this process led the run, by the calls that the Recorder knows of.
+// Processes tagged the same devices; of calls that may be of a step nothing is known.
+func (b *Backend) taggedBefore() map[string]progress {
+	all := make(map[string]progress)
+	if b.Before == 0 {
+		return all
+	}
+	was := b.Recorder.Snapshot()
+	for i := range b.Scenario.Fleet.Groups {
+		g := &b.Scenario.Fleet.Groups[i]
+		calls, made := b.tagger().Calls(g.Count), 0
+		if x := was.Find(metrics.OpTag, g.Name); x != nil {
+			made = int(x.Count(metrics.OK))
+		}
+		steps := slices.ContainsFunc(b.Scenario.Stages, func(t scenario.Stage) bool {
+			return slices.ContainsFunc(t.Steps, func(x scenario.Step) bool { return x.Tag != nil && x.Tag.Group == g.Name })
+		})
+		switch {
+		case made < calls:
+		case !steps && made > b.Before*(calls-1): // more than they could have made if each had left one out
+			all[g.Name] = done
+		default:
+			all[g.Name] = perhaps
+		}
+	}
+	return all
+}
+
+func (b *Backend) tagger() *tag.Tagger {
+	return &tag.Tagger{
 		Twins: b.Target.Service, Registry: b.Target.Service, Recorder: b.Recorder,
 		Mode: tag.Mode(b.Scenario.Service.TagMode), Concurrency: b.Scenario.Service.TagConcurrency,
 	}
+}
+
+func (b *Backend) tag(ctx context.Context, g *scenario.Group, tags []byte) error {
+	t := b.tagger()
 	ids := b.Identities.Of(g)
-	write := func() error {
+	return b.knowTags(g, tags, func() error {
 		return t.Tag(ctx, g.Name, ids, tags, func(done int) {
 			b.Ledger.Tell(report.Event{Kind: report.KindTagging, OK: true, Text: "devices of " + g.Name + " tagged", Done: done, Total: len(ids)})
 		})
-	}
+	})
+}
+
+// knowTags has tags written, which the audit, where there is one, knows from then on.
+func (b *Backend) knowTags(g *scenario.Group, tags []byte, write func() error) error {
 	if b.audit == nil {
 		return write()
 	}

@@ -194,7 +194,7 @@ func Headline(all []report.Agent) string {
 	for i := range all {
 		counts[StateOf(&all[i])]++
 		if all[i].Lost != nil {
-			lostDevices += all[i].Lost.Devices
+			lostDevices += max(0, all[i].Lost.Devices-all[i].TookOver) // those were lost before, with another
 		} else {
 			devices += all[i].Devices
 		}

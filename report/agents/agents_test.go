@@ -127,6 +127,16 @@ func TestEveryAgentHasARow(t *testing.T) {
 	})
 }
 
+// Devices that an agent had taken over, and that were lost with it once more, are counted once.
+func TestHeadlineCountsDevicesOnce(t *testing.T) {
+	lost := func(devices, took int) report.Agent {
+		return report.Agent{Devices: devices, TookOver: took, Lost: &report.AgentLoss{Devices: devices}}
+	}
+	if got, want := agents.Headline([]report.Agent{lost(20, 0), lost(30, 10), lost(60, 40)}), "3 with 0 devices; 3 lost, with 60 devices"; got != want {
+		t.Errorf("%q; want %q", got, want)
+	}
+}
+
 func ExampleHeadline() {
 	fmt.Println(agents.Headline(reporttest.Agents(100)))
 	// Output:

@@ -284,6 +284,10 @@ func believable(h *report.History) Answer {
 	switch {
 	case r.Generator == nil:
 		a.Mark, a.Text = findings.Warn, "Nobody knows: whether the machine delivered the load was not measured."
+	case r.Generator.Saturated && r.Generator.Of(report.CauseAgents):
+		a.Mark, a.Text, a.Lines = findings.Bad, "No: not all agents delivered the load that was asked for.", r.GeneratorLines()
+	case r.Generator.Saturated && r.Generator.Of(report.CauseUnled):
+		a.Mark, a.Text, a.Lines = findings.Bad, "No: nobody led the run for a while, so the load was not the one that was asked for.", r.GeneratorLines()
 	case r.Generator.Saturated:
 		a.Mark, a.Text, a.Lines = findings.Bad, "No: the machine did not deliver the load that was asked for, so figures may be its own.", r.GeneratorLines()
 	default:

@@ -2,6 +2,7 @@ package findings
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +18,13 @@ func Agents(r *report.Run) (all []Finding) {
 	add := func(m Mark, format string, a ...any) {
 		all = append(all, Finding{Mark: m, Text: fmt.Sprintf(format, a...), Agent: true})
 	}
-	lost, slow := 0, 0
+	lost, slow, taken := 0, 0, takenOver(r.Agents)
 	var unsure []*report.Agent
 	for i := range r.Agents {
 		a := &r.Agents[i]
 		if a.Lost != nil {
 			if lost++; lost <= shownAgents {
-				add(Bad, "%s", loss(r, a))
+				add(Bad, "%s", loss(r, a, taken[i]))
 			}
 		}
 		if h := a.Generator; h != nil && h.Saturated {
@@ -47,8 +48,36 @@ func Agents(r *report.Run) (all []Finding) {
 	return all
 }
 
-// loss is how an agent was lost, and what the run did.
-func loss(r *report.Run, a *report.Agent) string {
+// takenOver says whose devices others took over when they were lost. Once there is nobody who can, the run ends: whom nobody took over were the
+// last that were lost.
+func takenOver(all []report.Agent) []bool {
+	var lost []int
+	n, taken := 0, make([]bool, len(all))
+	for i := range all {
+		if n += all[i].TookOver; all[i].Lost != nil && all[i].Lost.Choice == "redistribute" {
+			lost = append(lost, i)
+		}
+	}
+	slices.SortStableFunc(lost, func(a, b int) int { return all[a].Lost.At.Compare(all[b].Lost.At) })
+	for _, i := range lost {
+		if n -= all[i].Lost.Devices; n < 0 {
+			break
+		}
+		taken[i] = true
+	}
+	return taken
+}
+
+// untaken says why nobody took over the devices of an agent that was lost.
+func untaken(all []report.Agent, of *report.Agent) string {
+	if slices.ContainsFunc(all, func(a report.Agent) bool { return a.Lost == nil || a.Lost.At.After(of.Lost.At) }) {
+		return "no other agent has taken them over"
+	}
+	return "nobody was left to take them over"
+}
+
+// loss is how an agent was lost, and what the run did; taken says that others took over its devices.
+func loss(r *report.Run, a *report.Agent, taken bool) string {
 	x := a.Lost
 	text := "agent " + a.Name + " was lost"
 	if !x.At.IsZero() && x.At.After(r.Started) {
@@ -62,7 +91,11 @@ func loss(r *report.Run, a *report.Agent) string {
 	case "continue":
 		text += "; the run went on without them"
 	case "redistribute":
-		text += "; other agents took them over"
+		if taken {
+			text += "; other agents took them over"
+		} else {
+			text += "; " + untaken(r.Agents, a)
+		}
 	case "fail":
 		text += "; the run ended"
 	}

@@ -16,6 +16,13 @@ func TestAgents(t *testing.T) {
 	lost := func(name, choice string) report.Agent {
 		return report.Agent{Name: name, Lost: &report.AgentLoss{At: start.Add(7 * time.Second), Stage: "hold", Devices: 40, Why: "nothing was heard of it for 3s", Choice: choice}}
 	}
+	heir := func(name string, took int) report.Agent {
+		return report.Agent{Name: name, Devices: 20 + took, TookOver: took}
+	}
+	after := func(a report.Agent, d time.Duration, devices, took int) report.Agent {
+		a.Lost.At, a.Lost.Devices, a.Devices, a.TookOver = start.Add(d), devices, devices, took
+		return a
+	}
 	slow := report.Agent{Name: "c", Generator: &report.Health{Saturated: true, Reasons: []string{"one", "two"}}}
 	clock := func(name string, off time.Duration, steps int) report.Agent {
 		return report.Agent{Name: name, Clock: report.Clock{Uncertainty: off, Steps: steps}}
@@ -28,10 +35,20 @@ func TestAgents(t *testing.T) {
 	}{
 		{"in one process", report.Run{}, nil},
 		{"all well", report.Run{Agents: []report.Agent{{Name: "a"}, clock("b", 50*time.Millisecond, 0)}}, nil},
-		{"lost", report.Run{Agents: []report.Agent{lost("a", "continue"), lost("b", "redistribute"), lost("c", "fail")}}, []string{
+		{"lost", report.Run{Agents: []report.Agent{lost("a", "continue"), lost("b", "redistribute"), lost("c", "fail"), heir("d", 40)}}, []string{
 			"bad agent a was lost at 7.00s in stage hold with 40 devices: nothing was heard of it for 3s; the run went on without them",
 			"bad agent b was lost at 7.00s in stage hold with 40 devices: nothing was heard of it for 3s; other agents took them over",
 			"bad agent c was lost at 7.00s in stage hold with 40 devices: nothing was heard of it for 3s; the run ended",
+		}},
+		{"one after another, all of them", report.Run{Agents: []report.Agent{
+			after(lost("a", "redistribute"), 9*time.Second, 60, 40), after(lost("b", "redistribute"), 5*time.Second, 20, 0), after(lost("c", "redistribute"), 7*time.Second, 30, 10),
+		}}, []string{
+			"bad agent a was lost at 9.00s in stage hold with 60 devices: nothing was heard of it for 3s; nobody was left to take them over",
+			"bad agent b was lost at 5.00s in stage hold with 20 devices: nothing was heard of it for 3s; other agents took them over",
+			"bad agent c was lost at 7.00s in stage hold with 30 devices: nothing was heard of it for 3s; other agents took them over",
+		}},
+		{"others have no room", report.Run{Agents: []report.Agent{lost("b", "redistribute"), heir("d", 0)}}, []string{
+			"bad agent b was lost at 7.00s in stage hold with 40 devices: nothing was heard of it for 3s; no other agent has taken them over",
 		}},
 		{"the bottleneck", report.Run{Agents: []report.Agent{slow}}, []string{
 			"bad agent c was the bottleneck, its figures speak of it and not of the target: one; two",

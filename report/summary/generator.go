@@ -5,8 +5,8 @@ import "github.com/twinfleet/twinfleet/report"
 // Generator is whether the figures speak of the target or of the generator. Figures are those of the worst
 // second; times are in seconds.
 type Generator struct {
-	Verdict          string   `json:"verdict"`              // ok or saturated
-	Reasons          []string `json:"reasons,omitempty"`    // why it was saturated, one line each
+	Verdict          string   `json:"verdict"`              // ok, or saturated when a stage was not delivered as asked
+	Reasons          []string `json:"reasons,omitempty"`    // why it was not ok, one line each
 	Unmeasured       []string `json:"unmeasured,omitempty"` // what the system does not tell, so that nothing was held to it
 	Processors       int      `json:"processors"`           // that the program may use
 	ProcessorsUsed   float64  `json:"processors_used"`      // in the busiest second

@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
+	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/agent"
@@ -145,6 +146,7 @@ type swarmed struct {
 	watch    []report.Observer
 	wrap     func(name string, b bus.Bus) bus.Bus       // as swarm.wrap
 	whole    func(name string) (note string, err error) // of the agents' files; nil for none
+	sampler  func(name string) watch.Sampler            // of the agents; nil for calm ones
 	rec      *metrics.Recorder
 	books    *books
 }
@@ -196,6 +198,9 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 				a.Clock = x.clocks[i]
 			}
 			name := fmt.Sprintf("agent-%d", i+1)
+			if x.sampler != nil {
+				a.Sampler = x.sampler(name)
+			}
 			if x.whole != nil {
 				a.Whole = func() (string, error) { return x.whole(name) }
 			}

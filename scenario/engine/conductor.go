@@ -70,7 +70,7 @@ func (c *conductor) connected() outage.Fleet {
 func (c *conductor) newBackend() (*backend.Backend, error) {
 	return backend.New(side.Side{
 		Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Ledger: &c.ledger, Gate: c.gate,
-		Late: c.opts.Agents != nil, Contradicted: c.contradicted, Fail: func(err error) { c.stop(err) },
+		Late: c.opts.Agents != nil, Before: c.opts.Resume.before(), Contradicted: c.contradicted, Fail: func(err error) { c.stop(err) },
 	})
 }
 

@@ -191,6 +191,9 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 	}
 	c, err := newConductor(ctx, e, t, ids, came)
 	if err != nil {
+		if e.endedBy(ctx, err) {
+			return nil
+		}
 		return err
 	}
 	return c.load(ctx)

@@ -28,6 +28,14 @@ type Unled struct {
 	To   time.Time // when it was taken over
 }
 
+// before is how many processes led the run before this one.
+func (x *Resume) before() int {
+	if x == nil {
+		return 0
+	}
+	return len(x.Earlier) + 1
+}
+
 // unled are the times in which nobody led the run, the last until now.
 func (x *Resume) unled(now time.Time) []Unled {
 	return append(slices.Clone(x.Earlier), Unled{x.Away, now})

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/twinfleet/twinfleet/internal/verdict"
 )
@@ -21,4 +22,9 @@ func (e *Engine) stopped() error {
 		return nil
 	}
 	return context.Cause(e.soft)
+}
+
+// endedBy reports whether an error is no failure, but that the run was asked to end meanwhile. What failed before it was asked stays a failure.
+func (e *Engine) endedBy(ctx context.Context, err error) bool {
+	return (ctx.Err() != nil || errors.Is(e.stopped(), verdict.ErrStopped)) && (errors.Is(err, verdict.ErrStopped) || errors.Is(err, context.Canceled))
 }

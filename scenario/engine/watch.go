@@ -2,12 +2,12 @@ package engine
 
 import (
 	"net"
-	"slices"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/generator/watch"
 	"github.com/twinfleet/twinfleet/metrics/judge"
+	"github.com/twinfleet/twinfleet/report"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
@@ -15,25 +15,27 @@ import (
 func (e *Engine) watchGenerator(bounds *judge.Judge) (*watch.Watch, error) {
 	w, err := watch.New(watch.Options{
 		Recorder: e.rec, Sampler: e.opts.sampler, Sources: len(e.sc.Fleet.SourceAddresses), Destinations: e.sc.Target.Destinations(),
-		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess, Preparing: e.opts.Preparing,
+		Loopback: onLoopback(&e.sc.Target), Shared: e.sc.Target.Can().InProcess, Preparing: e.opts.Preparing, Elsewhere: e.beside,
 	})
 	if err == nil && !e.allowsSaturated() {
-		bounds.Doubt(e.doubt(w))
+		bounds.Doubt(w.Doubt)
 	}
 	return w, err
 }
 
-// doubt says why nothing can be said of a stage, what happened first: nobody led it, agents did not do their part, and last what may follow from
-// that, this process' own part.
-func (e *Engine) doubt(w *watch.Watch) func(stage string) string {
-	return func(stage string) string {
-		why := []string{e.unled[stage]}
-		if e.opts.Agents != nil {
-			why = append(why, e.opts.Agents.Doubt(stage))
-		}
-		why = append(why, w.Doubt(stage))
-		return strings.Join(slices.DeleteFunc(why, func(x string) bool { return x == "" }), "; ")
+// beside says what kept the load of a stage back beside this process, what happened first: nobody led it, agents did not do their part.
+func (e *Engine) beside(stage string) (all []report.Cause) {
+	if why := e.unled[stage]; why != "" {
+		all = append(all, report.Cause{Kind: report.CauseUnled, Text: why})
 	}
+	if e.opts.Agents == nil {
+		return all
+	}
+	if why := e.opts.Agents.Doubt(stage); why != "" {
+		// An agent says of which stage it speaks, and so does whoever reads this.
+		all = append(all, report.Cause{Kind: report.CauseAgents, Text: strings.ReplaceAll(why, ": stage "+stage+": ", ": ")})
+	}
+	return all
 }
 
 // onLoopback reports whether the target is plainly on this machine.

@@ -16,7 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// Side is the service side of one run. All of its fields are required.
+// Side is the service side of one run. All of its fields are required, but for Before.
 type Side struct {
 	Scenario   *scenario.Scenario // what is wanted of the service side
 	Target     *target.Target     // one without a service side has a Backend that does nothing
@@ -26,6 +26,9 @@ type Side struct {
 	Gate       *gate.Gate         // which stage runs
 	// Late says that what devices did is told late: results are judged when Backend.Known says that all is known.
 	Late bool
+	// Before is how many processes led the run before this one, of which the Recorder knows what they did when Backend.Run begins; 0 for a run that
+	// this one began.
+	Before int
 	// Contradicted is told of what the target said and what cannot be true: its kind and an example.
 	Contradicted func(kind, example string)
 	// Fail ends the run with an error.

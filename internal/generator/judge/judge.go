@@ -44,6 +44,8 @@ type Judge struct {
 	Shared bool
 	// Preparing are stages whose load only prepares for others: of them nothing is a reason.
 	Preparing []string
+	// Beside says what kept the load of a stage back beside this process, what happened first before what may follow from it; nil for nothing.
+	Beside func(stage string) []report.Cause
 
 	rules  []rules.Rule
 	stages []*stage
@@ -220,6 +222,19 @@ func ofProcess(s report.StageHealth) bool {
 
 // JudgeStage is the judgement of the i-th stage, counted from 0, so far.
 func (j *Judge) JudgeStage(i int, ops []generator.Started) report.StageHealth {
+	x := j.Own(i, ops)
+	if j.Beside == nil {
+		return x
+	}
+	if beside := j.Beside(x.Name); len(beside) > 0 { // they are why what was late without a reason was so
+		own := slices.DeleteFunc(x.Causes, func(c report.Cause) bool { return c.Kind == report.CauseUnknown })
+		x.Causes, x.AsAsked = append(slices.Clone(beside), own...), false
+	}
+	return x
+}
+
+// Own is the judgement of the i-th stage by what this process did alone.
+func (j *Judge) Own(i int, ops []generator.Started) report.StageHealth {
 	s := j.order[i]
 	x := report.StageHealth{Name: s.name, Measured: s.measured}
 	if s.measured > 0 {

@@ -447,6 +447,32 @@ func TestPreparing(t *testing.T) {
 	}
 }
 
+// What kept a stage back beside this process makes it one that was not delivered as asked, and is why what was late was so.
+func TestBeside(t *testing.T) {
+	late, lost := []generator.Started{of("connect", 100, 100, 90, 90, time.Second)}, report.Cause{Kind: report.CauseAgents, Text: "agent b was lost"}
+	j := Judge{Beside: func(stage string) []report.Cause {
+		if stage == "ramp" || stage == "hold" {
+			return []report.Cause{lost}
+		}
+		return nil
+	}}
+	for _, name := range []string{"ramp", "hold", "end"} {
+		j.Stage(name)
+		j.Add(generator.Sample{Elapsed: time.Second, Cores: 2})
+	}
+	h := j.Health([][]generator.Started{nil, late, late})
+	want := []string{
+		"stage ramp: agent b was lost", "stage hold: 90 of 100 connect operations started late, by up to 1.0 s: agent b was lost",
+		"stage end: 90 of 100 connect operations started late, by up to 1.0 s: the reason is not known: timers were punctual and processors free",
+	}
+	if !h.Saturated || !slices.Equal(h.Reasons, want) || h.Stages[0].AsAsked || h.Stages[1].AsAsked || h.Stages[0].Causes[0] != lost {
+		t.Errorf("%q, %+v; want %q", h.Reasons, h.Stages, want)
+	}
+	if x := j.Own(0, nil); !x.AsAsked || len(x.Causes) > 0 {
+		t.Errorf("this process alone: %+v", x)
+	}
+}
+
 // A process that reads messages late makes their deliveries look slow, though all that it sends starts in time.
 func TestReadsLate(t *testing.T) {
 	punctual := of("telemetry", 8000, 8000, 0, 0, 0)

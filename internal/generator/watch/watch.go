@@ -39,6 +39,8 @@ type Options struct {
 	Shared   bool // the target is in this process
 	// Preparing are stages that were delivered as asked whatever they were: they only prepare for others.
 	Preparing []string
+	// Elsewhere says what kept the load of a stage back beside this process; nil for nothing. See Beside of judge.Judge.
+	Elsewhere func(stage string) []report.Cause
 }
 
 // Watch is what a run knows of the generator that makes it. It is safe for concurrent use.
@@ -60,7 +62,7 @@ type Watch struct {
 // New begins to measure, and shows the last sample on /metrics.
 func New(o Options) (*Watch, error) {
 	w := &Watch{rec: o.Recorder, sampler: o.Sampler}
-	w.judge.Shared, w.judge.Preparing = o.Shared, o.Preparing
+	w.judge.Shared, w.judge.Preparing, w.judge.Beside = o.Shared, o.Preparing, o.Elsewhere
 	if w.sampler == nil {
 		facts, err := host.Read()
 		if err == nil {
@@ -182,27 +184,28 @@ func (w *Watch) Health() *report.Health {
 // Doubt says why nothing can be said of a stage so far: it was not delivered as asked, or what the one before it did not deliver
 // started in it. It is "" when something can be said.
 func (w *Watch) Doubt(stage string) string {
-	if why := w.doubt(stage, w.rec.StageSnapshot(stage)); why != "" {
+	if why := w.doubt(stage, w.judge.JudgeStage); why != "" {
 		return why
 	}
 	before, n := w.spills.into(w.rec, stage)
 	if n == 0 {
 		return ""
 	}
-	if why := w.doubt(before, w.rec.StageSnapshot(before)); why != "" {
+	if why := w.doubt(before, w.judge.Own); why != "" { // what devices elsewhere start late their own process judges
 		return fmt.Sprintf("%s operations of the stage before it started in it: %s", human.Count(n), why)
 	}
 	return ""
 }
 
-// doubt says why the last stage of a name was not delivered as asked so far; "" when it was.
-func (w *Watch) doubt(name string, stage *metrics.Snapshot) string {
+// doubt says why the last stage of a name was not delivered as asked so far, by a judgement; "" when it was.
+func (w *Watch) doubt(name string, of func(i int, ops []generator.Started) report.StageHealth) string {
+	stage := w.rec.StageSnapshot(name)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	names := w.judge.Stages()
 	for i := len(names) - 1; i >= 0 && stage != nil; i-- {
 		if names[i] == name {
-			if x := w.judge.JudgeStage(i, startedIn(stage)); !x.AsAsked {
+			if x := of(i, startedIn(stage)); !x.AsAsked {
 				return x.String()
 			}
 			break

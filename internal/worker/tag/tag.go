@@ -51,14 +51,23 @@ type Tagger struct {
 	Attempts int
 }
 
+// Calls is how many calls that succeed tag so many devices.
+func (t *Tagger) Calls(devices int) int {
+	return (devices + t.size() - 1) / t.size()
+}
+
+// size is how many devices a call tags.
+func (t *Tagger) size() int {
+	if t.Mode == Bulk {
+		return registry.MaxBulk
+	}
+	return 1
+}
+
 // Tag sets tags, a JSON object, on the twins of the devices of one group. progress, which may be nil,
 // is told how many are done, from several goroutines. All devices are tried; the error joins one
 // line for each kind of failure with the number of devices it struck.
 func (t *Tagger) Tag(ctx context.Context, group string, ids []string, tags json.RawMessage, progress func(done int)) error {
-	size := 1
-	if t.Mode == Bulk {
-		size = registry.MaxBulk
-	}
 	patch, err := json.Marshal(map[string]json.RawMessage{"tags": tags})
 	if err != nil {
 		return fmt.Errorf("tagging group %s: %w", group, err)
@@ -68,7 +77,7 @@ func (t *Tagger) Tag(ctx context.Context, group string, ids []string, tags json.
 	var failures failure.Kinds
 	var g errgroup.Group
 	g.SetLimit(cmp.Or(t.Concurrency, 8))
-	for chunk := range slices.Chunk(ids, size) {
+	for chunk := range slices.Chunk(ids, t.size()) {
 		if ctx.Err() != nil {
 			break
 		}

@@ -82,6 +82,9 @@ func TestTagging(t *testing.T) {
 		if x := rec.Snapshot().Find(metrics.OpTag, "robots"); x.Ended() != tt.calls || x.Count(metrics.OK) != tt.calls {
 			t.Errorf("%s: %d calls observed; want %d", tt.mode, x.Ended(), tt.calls)
 		}
+		if n := tagger.Calls(250); n != int(tt.calls) {
+			t.Errorf("%s: %d calls are to be made; want %d", tt.mode, n, tt.calls)
+		}
 	}
 }
 
