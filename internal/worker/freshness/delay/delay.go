@@ -66,11 +66,16 @@ func (r *Reports) Acked(version int64, acked time.Time) {
 		return
 	}
 	// A result that was under way showed it before the device knew, or before that was told.
-	if at := r.shownAt(version, acked); at.Sub(acked) < r.timeout {
-		op.End(at, metrics.OK)
-	} else {
-		op.End(acked.Add(r.timeout), metrics.Timeout)
+	r.end(op, r.shownAt(version, acked))
+}
+
+// end ends a report at the time at which it was shown, or ran out of time before that: when that is found out, or told, changes nothing.
+func (r *Reports) end(op metrics.Started, shown time.Time) {
+	if due := op.Sent.Add(r.timeout); !shown.Before(due) {
+		op.End(due, metrics.Timeout)
+		return
 	}
+	op.End(shown, metrics.OK)
 }
 
 // shownAt is when a $version was shown first that was acknowledged at a time, and not before that. Of what was told too late for shows it is the
@@ -103,7 +108,7 @@ func (r *Reports) Shown(version int64, arrived time.Time) {
 		if done.Before(p.op.Sent) {
 			done = p.op.Sent
 		}
-		p.op.End(done, metrics.OK)
+		r.end(p.op, done)
 		return true
 	})
 }
@@ -116,7 +121,7 @@ func (r *Reports) Sweep(now time.Time) {
 		if now.Sub(p.op.Sent) < r.timeout {
 			return false
 		}
-		p.op.End(now, metrics.Timeout)
+		r.end(p.op, now)
 		return true
 	})
 }
