@@ -61,3 +61,24 @@ func TestAcknowledgementsAreToldLate(t *testing.T) {
 		}
 	})
 }
+
+// Of a report that is told after many others were shown it is not known how long it took, unless it was there at once: it is dropped, not guessed.
+func TestAcknowledgementsAreToldTooLate(t *testing.T) {
+	all, rec := devices(1, time.Hour)
+	for version := range maxShows + 10 {
+		all[0].Shown(int64(version+1), at(1000*version))
+	}
+	all[0].Acked(5, at(3500))   // shown at 4000, which is forgotten
+	all[0].Acked(6, at(9000))   // at 5000, or by 9000 at the latest: at once
+	all[0].Acked(11, at(9500))  // at 10000, the first that is kept
+	all[0].Acked(74, at(73500)) // before it was acknowledged
+	for n := range maxPending {
+		all[0].Acked(int64(100+n), at(80_000))
+	}
+	all[0].Acked(90_000, at(80_000)) // too many wait
+	all[0].Acked(20, at(18_900))     // which needs no room: 100
+	x := rec.Snapshot().Find(metrics.OpFreshness, "robots")
+	if x.Count(metrics.OK) != 4 || x.Response[metrics.OK].Sum != 600_000 || x.DroppedTotal() != 2 || x.InFlight() != maxPending {
+		t.Errorf("%d in %dµs, %d dropped, %d wait; want 4 in 600ms, 2 dropped, %d", x.Count(metrics.OK), x.Response[metrics.OK].Sum, x.DroppedTotal(), x.InFlight(), maxPending)
+	}
+}
