@@ -116,7 +116,7 @@ func TestNothingIsKnownOfDevicesOfOthers(t *testing.T) {
 
 // A target that answers every query with a state that the twin had while the query ran is never
 // accused, however reports overlap and get lost; one that answers with older states is always found out. Nor is it accused by a clock that is
-// wrong by no more than is known of it, ahead or behind; and that the clock is read anew for each time changes nothing.
+// wrong by no more than is known of it, ahead or behind; and that a moment is not told as the very same time twice changes nothing.
 func TestChecksAccuseNobodyWrongly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, _ := audit(1, Options{Fresh: func(int) bool { return true }, Made: at(0)})

@@ -27,6 +27,7 @@ type Reports struct {
 	pending []pending  // acknowledged and not shown yet
 	shown   int64      // the highest $version that a result has shown
 	shows   []show     // how it rose, the last ones
+	forgot  show       // the one before these; zero while they are all
 }
 
 // show is a page that showed a higher $version than all before.
@@ -44,7 +45,7 @@ type pending struct {
 	op      metrics.Started // from the acknowledgement
 }
 
-// maxPending bounds the reports that wait to be shown; further ones are dropped and counted.
+// maxPending bounds the reports that wait to be shown; further ones are dropped and counted, as are those told too late for shows.
 const maxPending = 1024
 
 // New makes the reports of a device, which are counted in a series, and time out when no result shows them for long enough.
@@ -56,31 +57,40 @@ func New(series *metrics.Series, timeout time.Duration) *Reports {
 func (r *Reports) Acked(version int64, acked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.pending) >= maxPending {
+	shown, known := r.shownAt(version, acked)
+	switch {
+	case version > r.shown && len(r.pending) >= maxPending, version <= r.shown && !known:
 		r.series.Drop(acked, metrics.DropInFlight)
-		return
-	}
-	op := r.series.Start(acked, acked)
-	if version > r.shown {
-		r.pending = append(r.pending, pending{version, op})
-		return
-	}
-	// A result that was under way showed it before the device knew, or before that was told.
-	if at := r.shownAt(version, acked); at.Sub(acked) < r.timeout {
-		op.End(at, metrics.OK)
-	} else {
-		op.End(acked.Add(r.timeout), metrics.Timeout)
+	case version > r.shown:
+		r.pending = append(r.pending, pending{version, r.series.Start(acked, acked)})
+	default: // by a result that was under way before the device knew, or before that was told
+		r.end(r.series.Start(acked, acked), shown)
 	}
 }
 
-// shownAt is when a $version was shown first that was acknowledged at a time, and not before that. Of what was told too late for shows it is the
-// first of these: no later one has shown it. The caller holds the lock.
-func (r *Reports) shownAt(version int64, acked time.Time) time.Time {
-	i, _ := slices.BinarySearchFunc(r.shows, version, func(s show, v int64) int { return cmp.Compare(s.version, v) })
-	if at := r.shows[i].at; at.After(acked) {
-		return at
+// end ends a report at the time at which it was shown, or ran out of time before that: when that is found out, or told, changes nothing.
+func (r *Reports) end(op metrics.Started, shown time.Time) {
+	if due := op.Sent.Add(r.timeout); !shown.Before(due) {
+		op.End(due, metrics.Timeout)
+		return
 	}
-	return acked // it was there at once
+	op.End(shown, metrics.OK)
+}
+
+// shownAt is when a $version was shown first that was acknowledged at a time, and not before that. It is not known of a version that was not shown,
+// nor of one that is told too late for shows. The caller holds the lock.
+func (r *Reports) shownAt(version int64, acked time.Time) (at time.Time, known bool) {
+	if version <= r.forgot.version {
+		return acked, !acked.Before(r.forgot.at) // it was there at once, or who knows
+	}
+	i, _ := slices.BinarySearchFunc(r.shows, version, func(s show, v int64) int { return cmp.Compare(s.version, v) })
+	if i == len(r.shows) {
+		return time.Time{}, false
+	}
+	if at = r.shows[i].at; at.Before(acked) {
+		at = acked // it was there at once
+	}
+	return at, true
 }
 
 // Shown notes that a page which arrived at a time shows a $version of the device.
@@ -92,6 +102,7 @@ func (r *Reports) Shown(version int64, arrived time.Time) {
 	}
 	r.shown = version
 	if len(r.shows) == maxShows {
+		r.forgot = r.shows[0]
 		r.shows = append(r.shows[:0], r.shows[1:]...)
 	}
 	r.shows = append(r.shows, show{version, arrived})
@@ -103,7 +114,7 @@ func (r *Reports) Shown(version int64, arrived time.Time) {
 		if done.Before(p.op.Sent) {
 			done = p.op.Sent
 		}
-		p.op.End(done, metrics.OK)
+		r.end(p.op, done)
 		return true
 	})
 }
@@ -116,7 +127,7 @@ func (r *Reports) Sweep(now time.Time) {
 		if now.Sub(p.op.Sent) < r.timeout {
 			return false
 		}
-		p.op.End(now, metrics.Timeout)
+		r.end(p.op, now)
 		return true
 	})
 }

@@ -55,8 +55,7 @@ func TestFreshness(t *testing.T) {
 	a[0].Acked(9, at(400)) // 0
 	a[0].Acked(10, at(500))
 	a.sweep(at(1499))
-	a.sweep(at(1500)) // 10 timed out
-	show(10, 1600)    // which does not count any more
+	show(10, 1500) // 10 timed out, also when it was not swept before
 	a[0].Acked(11, at(1700))
 	a[1].Acked(3, at(1700))
 	if n := a.pending(); n != 2 {
@@ -85,7 +84,6 @@ func TestFreshnessModel(t *testing.T) {
 			version    int64
 		}
 		var acks, shows []event
-		var sweeps []int
 		version := make([]int64, 3)
 		now := 0
 		for range rapid.IntRange(0, 60).Draw(t, "events") {
@@ -101,31 +99,24 @@ func TestFreshnessModel(t *testing.T) {
 				shows = append(shows, event{now, d, v})
 				a[d].Shown(v, at(now))
 			default:
-				sweeps = append(sweeps, now)
 				a.sweep(at(now))
 			}
 		}
 		now++
-		sweeps = append(sweeps, now)
 		unseen := a.close(at(now))
 		var ok, late, open, sum int
 		for _, k := range acks {
-			seen, swept := -1, -1
+			seen := now
 			for _, s := range shows {
-				if s.device == k.device && s.version >= k.version && seen < 0 {
-					seen = max(s.ms, k.ms)
+				if s.device == k.device && s.version >= k.version {
+					seen = min(seen, max(s.ms, k.ms))
 				}
 			}
-			for _, s := range sweeps {
-				if s-k.ms >= timeout && swept < 0 {
-					swept = s
-				}
-			}
-			switch {
-			case seen >= 0 && (swept < 0 || seen < swept):
-				ok, sum = ok+1, sum+seen-k.ms
-			case swept >= 0:
+			switch { // whenever it was swept
+			case seen-k.ms >= timeout:
 				late++
+			case seen < now:
+				ok, sum = ok+1, sum+seen-k.ms
 			default:
 				open++
 			}
@@ -136,6 +127,9 @@ func TestFreshnessModel(t *testing.T) {
 		}
 		if got := int(x.Response[metrics.OK].Sum); got != sum*1000 {
 			t.Fatalf("freshness sums up to %dµs; want %dms", got, sum)
+		}
+		if got := int(x.Response[metrics.Timeout].Sum); got != late*timeout*1000 {
+			t.Fatalf("%d that timed out took %dµs", late, got)
 		}
 	})
 }

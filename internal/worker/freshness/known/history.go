@@ -82,7 +82,8 @@ func (h *History) Acked(r Report, tolerance time.Duration) {
 	h.forget(r.Acked.Add(-tolerance - keepFor))
 }
 
-// sameTime is by how much two times of one clock may differ for being told by another's, which is read anew for each.
+// sameTime is by how much a moment may differ when it is told twice as another's clock has it. As a rule it is told as the same time: but not when
+// the clocks were compared between the two, and what was learnt counts for that moment already.
 const sameTime = time.Millisecond
 
 // answer closes the report that was sent at a time, and those before it, which were lost: it returns how many.
