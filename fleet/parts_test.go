@@ -106,6 +106,18 @@ type course struct {
 	motions []motion
 }
 
+// begins reports whether a motion begins at a time, or a moment ago, while messages go on: fleets that do not know yet that it does, or that the one
+// before was cut, deal such a turn by that one.
+func (c course) begins(at time.Duration) bool {
+	const moment = 20 * time.Millisecond // as late as a fleet is, and as far as it looks ahead
+	for _, m := range c.motions {
+		if at -= m.lasts(); c.one && at >= 0 && at < moment {
+			return true
+		}
+	}
+	return false
+}
+
 func courses() *rapid.Generator[course] {
 	return rapid.Custom(func(t *rapid.T) course {
 		return course{
@@ -162,7 +174,14 @@ func play(t *testing.T, parts int, c course) []string {
 			messages := func(begin time.Time, lasts time.Duration) {
 				load.Go(func() {
 					const off = 137 * time.Microsecond // no turn is due as a device goes
-					_ = f.LoadAt(t.Context(), begin.Add(off), metrics.OpTelemetry, schedule.Curve{{Duration: lasts, From: c.from, To: c.to}}.Even(), lasts-off)
+					turns := func(yield func(time.Duration) bool) {
+						for at := range (schedule.Curve{{Duration: lasts, From: c.from, To: c.to}}).Even() {
+							if !c.begins(begin.Sub(start)+off+at) && !yield(at) {
+								return
+							}
+						}
+					}
+					_ = f.LoadAt(t.Context(), begin.Add(off), metrics.OpTelemetry, turns, lasts-off)
 				})
 			}
 			begin := start
