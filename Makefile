@@ -38,8 +38,9 @@ lint:
 
 # A program built with -race sleeps a second before it exits, for races of goroutines that outlive it; here goleak finds those.
 # Allocations are counted without it: it has pools forget. Capacity searches go without it: they are hours of virtual time.
+# The package that is named first takes the longest, and one processor alone: it begins first.
 unit: ## Unit tests with the race detector.
-	GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 15m ./...
+	GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 15m ./scenario/engine ./...
 	@$(GO) test -run Allocate ./fleet
 	$(GO) test -timeout 15m ./internal/capacity/...
 	$(GO) test -run TestCapacity -timeout 10m ./scenario/engine
