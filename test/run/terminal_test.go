@@ -34,8 +34,8 @@ service:
 thresholds: {connect: ["error_rate < 50%"]}
 `
 
-// wait waits for a program on a terminal and returns its exit code.
-func wait(t *testing.T, cmd *exec.Cmd) int {
+// wait waits for a program on a terminal and returns its exit code. One that does not end says where its goroutines are.
+func wait(t *testing.T, term *rig.Terminal, cmd *exec.Cmd) int {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
@@ -46,9 +46,15 @@ func wait(t *testing.T, cmd *exec.Cmd) int {
 			t.Fatal(err)
 		}
 	case <-time.After(time.Minute):
-		_ = cmd.Process.Kill()
-		<-done
-		t.Fatal("the program did not end within a minute")
+		shown := len(term.Raw())
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-done
+		}
+		t.Fatalf("the program did not end within a minute: %s", term.Raw()[shown:])
 	}
 	return cmd.ProcessState.ExitCode()
 }
@@ -83,7 +89,7 @@ func TestTerminal(t *testing.T) {
 			t.Error("no colours on a terminal")
 		}
 		term.Type(t, "\x03")
-		if code := wait(t, cmd); code != 130 {
+		if code := wait(t, term, cmd); code != 130 {
 			t.Errorf("exit code %d", code)
 		}
 		term.Until(t, "the summary", 10*time.Second, rig.Shows("report runs/"))
@@ -111,7 +117,7 @@ func TestTerminalStopsAtOnce(t *testing.T) {
 	term.Resize(t, 140, 40)
 	term.Until(t, "the wide view", 20*time.Second, rig.Shows("p99, second by second"))
 	term.Type(t, "\x03\x03")
-	if code := wait(t, cmd); code != 130 {
+	if code := wait(t, term, cmd); code != 130 {
 		t.Errorf("exit code %d", code)
 	}
 	term.Until(t, "the summary", 10*time.Second, rig.Shows("INTERRUPTED"))
@@ -152,7 +158,7 @@ func TestTerminalKeys(t *testing.T) {
 	term.Type(t, "n")
 	term.Until(t, "no question", 20*time.Second, func(screen []string) bool { return !rig.Shows("Stop the run?")(screen) })
 	term.Type(t, "qy")
-	if code := wait(t, cmd); code != 130 {
+	if code := wait(t, term, cmd); code != 130 {
 		t.Errorf("exit code %d", code)
 	}
 	term.Eventually(t, "the summary", 10*time.Second, func() bool { return rig.Shows("INTERRUPTED")(append(term.History(), term.Screen()...)) })
@@ -192,7 +198,7 @@ func TestTerminalAfterSignals(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		wait(t, cmd)
+		wait(t, term, cmd)
 		term.Eventually(t, "the terminal is as it was", 20*time.Second, func() bool { return term.Attributes(t) == before && !term.CursorHidden() })
 	}
 }
@@ -225,7 +231,7 @@ func TestTerminalStandsStill(t *testing.T) {
 	term.Type(t, "y")
 	term.Eventually(t, "the summary", 30*time.Second, func() bool { return rig.Shows("INTERRUPTED")(append(term.History(), term.Screen()...)) })
 	term.Type(t, "echo seen$((2+2)); exit 7\n")
-	if code := wait(t, shell); code != 7 {
+	if code := wait(t, term, shell); code != 7 {
 		t.Errorf("the shell ended with %d", code)
 	}
 	term.Until(t, "that the shell's line was whole", 20*time.Second, rig.Shows("seen4"))
@@ -250,7 +256,7 @@ func TestTerminalThatCannotBeDrawnOn(t *testing.T) {
 			environ := append([]string{"TERM=xterm", "CI="}, tt.environ...)
 			cmd := term.Start(t, dir, environ, nil, binary, append([]string{"run", path, "--metrics-addr=", "--out=", "--set", "stages.hold.duration=2s"},
 				tt.args...)...)
-			if code := wait(t, cmd); code != 0 {
+			if code := wait(t, term, cmd); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			term.Until(t, "the summary", 10*time.Second, func([]string) bool { return strings.Contains(term.Raw(), "PASSED") })
@@ -270,7 +276,7 @@ func TestTerminalWithoutColours(t *testing.T) {
 	cmd := term.Start(t, dir, []string{"TERM=xterm-256color", "CI=", "NO_COLOR=1"}, nil, binary, "run", path, "--metrics-addr=", "--out=",
 		"--set", "stages.hold.duration=2s")
 	term.Until(t, "the view", 30*time.Second, rig.Shows("▸ hold"))
-	if code := wait(t, cmd); code != 0 {
+	if code := wait(t, term, cmd); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if regexp.MustCompile(`\x1b\[[0-9;]*3[0-9]m`).MatchString(term.Raw()) {
