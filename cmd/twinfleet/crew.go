@@ -36,15 +36,11 @@ type crew struct {
 
 // crewOf says what a scenario needs on the agents that were asked for; nil when none were.
 func (s settings) crewOf(sc *scenario.Scenario) (*crew, error) {
-	n, hubs := s.v.GetInt("agents"), s.v.GetInt("hubs")
-	switch {
-	case n < 0 || n > mostAgents:
-		return nil, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
-	case n == 0 && s.given("hubs"):
-		return nil, usagef("--hubs says how a run on agents goes; give --agents N with it")
-	case n == 0:
-		return nil, nil
+	n, err := numberOfAgents(s, "hubs")
+	if err != nil || n == 0 {
+		return nil, err
 	}
+	hubs := s.v.GetInt("hubs")
 	facts, err := host.Read()
 	if err != nil {
 		return nil, fmt.Errorf("reading what this machine allows: %w", err)

@@ -109,6 +109,24 @@ func hubCommands(sc *scenario.Scenario, n int, folder, certs string) (commands [
 	return commands, files
 }
 
+// startHubs starts processes of the embedded hub, which survive this one or end with it, and waits until they listen.
+func startHubs(ctx context.Context, commands []launch.Command, survive bool) (*launch.Group, error) {
+	g, err := launch.Start(ctx, commands, launch.Options{Survive: survive, Ready: hubReady})
+	if err != nil {
+		return nil, fmt.Errorf("starting the embedded hub: %w", err)
+	}
+	return g, nil
+}
+
+// startAgents starts agents, likewise, and waits until they wait for runs.
+func startAgents(ctx context.Context, commands []launch.Command, survive bool) (*launch.Group, error) {
+	g, err := launch.Start(ctx, commands, launch.Options{Survive: survive, Ready: agentReady})
+	if err != nil {
+		return nil, fmt.Errorf("starting the agents: %w", err)
+	}
+	return g, nil
+}
+
 // hubReady says by what a hub has said whether it listens: then it says where, for programs.
 func hubReady(_, line string) bool { return strings.HasPrefix(line, "{") }
 

@@ -160,9 +160,9 @@ func (x *site) lost(exit launch.Exit) {
 // hubs starts the embedded hub in so many processes of its own.
 func (w *trialSwarm) hubs(ctx context.Context, sc *scenario.Scenario, n int, folder, certs string) (*scenario.Scenario, error) {
 	commands, files := hubCommands(sc, n, folder, certs)
-	g, err := launch.Start(ctx, commands, launch.Options{Ready: hubReady})
+	g, err := startHubs(ctx, commands, false)
 	if err != nil {
-		return sc, fmt.Errorf("starting the embedded hub: %w", err)
+		return sc, err
 	}
 	w.ended = g.Ended()
 	w.closes = append(w.closes, func() { stopGroup(g) })
@@ -179,9 +179,9 @@ func (x *site) start(ctx context.Context) (natsbus.Options, error) {
 	x.closes = append(x.closes, func() { _ = server.Close() })
 	o := natsbus.Options{URLs: []string{server.URL()}, Token: secret, Logger: x.log}
 	commands := agentCommands(x.agents, o, x.folder, x.token, nil)
-	g, err := launch.Start(ctx, commands, launch.Options{Ready: agentReady})
+	g, err := startAgents(ctx, commands, false)
 	if err != nil {
-		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
+		return natsbus.Options{}, err
 	}
 	gone := make(chan struct{})
 	go func() {

@@ -55,22 +55,32 @@ const mostAgents = 1000
 
 // agentsAsked is on how many agents a run was asked for, and whether they are elsewhere; none is a run in this process.
 func agentsAsked(s settings) (n int, remote bool, err error) {
-	n, remote = s.v.GetInt("agents"), len(s.v.GetStringSlice("nats")) > 0
-	switch {
-	case n < 0 || n > mostAgents:
-		return 0, false, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
-	case n == 0 && remote:
+	remote = len(s.v.GetStringSlice("nats")) > 0
+	if s.v.GetInt("agents") == 0 && remote {
 		return 0, false, usagef("--nats: how many agents are waited for? --agents N")
-	case n == 0:
-		for _, flag := range []string{"hubs", "agent-wait", "on-agent-loss", "on-coordinator-loss", "resume"} {
-			if s.given(flag) {
-				return 0, false, usagef("--%s says how a run on agents goes; give --agents N with it", flag)
-			}
-		}
-	case s.v.GetDuration("agent-wait") <= 0:
+	}
+	n, err = numberOfAgents(s, "hubs", "agent-wait", "on-agent-loss", "on-coordinator-loss", "resume")
+	switch {
+	case err != nil:
+		return 0, false, err
+	case n > 0 && s.v.GetDuration("agent-wait") <= 0:
 		return 0, false, usagef("--agent-wait %s: use more than 0s", s.v.GetDuration("agent-wait"))
 	}
 	return n, remote, nil
+}
+
+// numberOfAgents is how many were asked for; without any, the flags that say how a run on agents goes must not be given.
+func numberOfAgents(s settings, flags ...string) (int, error) {
+	n := s.v.GetInt("agents")
+	if n < 0 || n > mostAgents {
+		return 0, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
+	}
+	for _, flag := range flags {
+		if n == 0 && s.given(flag) {
+			return 0, usagef("--%s says how a run on agents goes; give --agents N with it", flag)
+		}
+	}
+	return n, nil
 }
 
 // swarm is what a run on agents has beside the run.
@@ -329,9 +339,9 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 		return sc, withCode(codeUsage, err)
 	}
 	commands, files := hubCommands(sc, n, folder, filepath.Join(folder, "certs"))
-	g, err := launch.Start(ctx, commands, launch.Options{Survive: true, Ready: hubReady})
+	g, err := startHubs(ctx, commands, true)
 	if err != nil {
-		return sc, fmt.Errorf("starting the embedded hub: %w", err)
+		return sc, err
 	}
 	w.hubsEnded = g.Ended()
 	w.ends = append(w.ends, func() { stopGroup(g) })
@@ -392,9 +402,9 @@ func (w *swarm) agents(ctx context.Context, s settings, n int, folder string, to
 		}
 		return append(further, "--once")
 	})
-	g, err := launch.Start(ctx, commands, launch.Options{Survive: true, Ready: agentReady})
+	g, err := startAgents(ctx, commands, true)
 	if err != nil {
-		return natsbus.Options{}, fmt.Errorf("starting the agents: %w", err)
+		return natsbus.Options{}, err
 	}
 	w.note(g, commands)
 	if err := w.local.keep(folder); err != nil {
