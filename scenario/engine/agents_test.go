@@ -447,43 +447,8 @@ func TestTakeover(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, sc, p := swarmTarget(t, calmly())
-				defer h.Close()
-				s := newTestSwarm(t)
-				defer s.over()
-				for i := range 4 {
-					s.join(fmt.Sprintf("agent-%d", i+1), agent.Options{Dial: h.Dial, Sampler: calm()})
-				}
-				begin := func(conn *membus.Conn) *lead.Lead {
-					l, err := lead.New(lead.Options{Bus: conn, Run: "20261128-run", Token: s.token, Agents: 4, Parcel: p})
-					if err != nil {
-						t.Fatal(err)
-					}
-					return l
-				}
-				first, second := s.server.Connect(), s.server.Connect()
-				defer first.Close()
-				defer second.Close()
-				l1 := begin(first)
-				o := engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{}), Agents: l1, Observers: []report.Observer{l1.Observer()}}
-				ctx, kill := context.WithCancel(t.Context())
-				s.going.Go(func() {
-					engine.New(engine.InMemory(engine.Sampled(o, calm()), h.Dial)).Run(ctx)
-					l1.Close()
-				})
-				start := time.Now()
-				time.Sleep(tt.gone)
-				first.Cut(errors.New("gone"))
-				kill()
-				time.Sleep(time.Until(start.Add(tt.back)))
-				l2 := begin(second)
-				defer l2.Close()
-				x, err := l2.Takeover(t.Context(), sc)
-				if err != nil {
-					t.Fatal(err)
-				}
-				o = engine.Options{Scenario: sc, Recorder: metrics.NewRecorder(metrics.Options{Start: x.Record.Started}), Agents: l2, Resume: x}
-				r := engine.New(engine.InMemory(engine.Sampled(o, calm()), h.Dial)).Run(t.Context())
+				x := handed{text: calmly(), agents: 4, gone: []time.Duration{tt.gone}, back: []time.Duration{tt.back}}
+				r := x.run(t)
 				if r.Outcome != report.Saturated || !strings.Contains(r.Reason, "nobody led it") {
 					t.Error(figures(r))
 				}
