@@ -140,13 +140,11 @@ func TestSessionsKeepTheirTimes(t *testing.T) {
 		f, rec := newFleet(t, h, 1, 10, g)
 		to(t, f, 10, 0)
 		time.Sleep(20*second - time.Millisecond)
-		h.set(func() {
-			for id, dials := range h.dials {
-				if len(dials) != 7 {
-					t.Errorf("%s connected %d times in 20 s; want 7", id, len(dials))
-				}
+		for id, dials := range h.told().dials {
+			if len(dials) != 7 {
+				t.Errorf("%s connected %d times in 20 s; want 7", id, len(dials))
 			}
-		})
+		}
 		f.Stop(t.Context())
 		balanced(t, rec.Snapshot())
 		x := rec.Snapshot().Find(metrics.OpTelemetry, "robots")

@@ -63,7 +63,7 @@ func TestActivityOfAProgram(t *testing.T) {
 		if x := rec.Snapshot().Find("position", "robots"); x.Count(metrics.OK) != 10 || x.Scheduled() != 10 {
 			t.Errorf("%d positions of %d; want one a connection", x.Count(metrics.OK), x.Scheduled())
 		}
-		for id, messages := range h.messages {
+		for id, messages := range h.told().messages {
 			for n, m := range messages {
 				if !strings.HasPrefix(string(m.Payload), fmt.Sprintf("%d ", n)) || m.Topic != beats(id) {
 					t.Errorf("message %d of %s: %s %s", n, id, m.Topic, m.Payload)

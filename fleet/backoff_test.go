@@ -35,7 +35,7 @@ func TestBackoff(t *testing.T) {
 				to(t, f, 20, 0)
 				time.Sleep(35 * time.Second / 10 * time.Duration(1+tt.top[0]/time.Second))
 				f.Stop(t.Context())
-				for id, dials := range h.dials {
+				for id, dials := range h.told().dials {
 					for i := range tt.low {
 						if gap := dials[i+1].Sub(dials[i]) - h.latency; gap < tt.low[i] || gap > tt.top[i] {
 							t.Errorf("%s waited %v after attempt %d; want %v to %v", id, gap, i+1, tt.low[i], tt.top[i])

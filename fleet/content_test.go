@@ -64,7 +64,7 @@ func TestContentFollowsFromTheSeed(t *testing.T) {
 			if a[i] != b[i] {
 				t.Fatalf("report %d of %s: %s and %s", i, id, a[i], b[i])
 			}
-			if i < len(other.reports[id]) && other.reports[id][i] != a[i] {
+			if i < len(other.told().reports[id]) && other.told().reports[id][i] != a[i] {
 				differ++
 			}
 		}

@@ -69,7 +69,7 @@ func TestDevicesFindVersionsThatFall(t *testing.T) {
 		if k := a.kinds(); !slices.Equal(k, want) {
 			t.Errorf("found %q; want %q", k, want)
 		}
-		if n := int64(len(h.reports["robots-000"])); account.Lost < 10 || account.Low != n+1 || account.High < n+1 {
+		if n := int64(len(h.told().reports["robots-000"])); account.Lost < 10 || account.Low != n+1 || account.High < n+1 {
 			t.Errorf("account = %+v; want some ten lost, and version %d", account, n+1)
 		}
 	})

@@ -53,7 +53,7 @@ func TestDeliveries(t *testing.T) {
 		if p := x.Latency(false); p.Minimum().Round(time.Millisecond) != h.latency || p.Maximum().Round(time.Millisecond) != h.latency {
 			t.Errorf("deliveries took %v to %v; want %v", p.Minimum(), p.Maximum(), h.latency)
 		}
-		for id, messages := range h.messages {
+		for id, messages := range h.told().messages {
 			for i, m := range messages {
 				var v struct {
 					Delivery string `json:"_delivery"`
@@ -65,7 +65,7 @@ func TestDeliveries(t *testing.T) {
 			}
 		}
 		// The boards were there before the first message.
-		if a, b := h.dials["boards-0"][0], h.dials["boards-1"][0]; !a.Before(h.dials["sensors-0"][0]) || !b.Before(h.dials["sensors-0"][0]) {
+		if a, b := h.told().dials["boards-0"][0], h.told().dials["boards-1"][0]; !a.Before(h.told().dials["sensors-0"][0]) || !b.Before(h.told().dials["sensors-0"][0]) {
 			t.Error("a subscriber started after a publisher")
 		}
 	})
@@ -320,8 +320,10 @@ func TestMoreComesLateThanIsKept(t *testing.T) {
 		time.Sleep(3 * time.Minute)
 		f.Pause(true)
 		time.Sleep(8 * time.Second)
-		n := uint64(len(away))
-		for i, body := range away {
+		var bodies [][]byte
+		h.set(func() { bodies = away })
+		n := uint64(len(bodies))
+		for i, body := range bodies {
 			if i == 300 { // early enough to be forgotten
 				continue
 			}
@@ -379,7 +381,7 @@ func TestAllCopiesComeLate(t *testing.T) {
 		f.Pause(true)
 		time.Sleep(8 * time.Second)
 		n := 0
-		for sensor, messages := range h.messages {
+		for sensor, messages := range h.told().messages {
 			for _, m := range messages {
 				n++
 				h.tell("boards-0", m)
@@ -390,7 +392,7 @@ func TestAllCopiesComeLate(t *testing.T) {
 		}
 		f.Stop(t.Context())
 		balanced(t, rec.Snapshot())
-		never := len(h.messages["sensors-7"])
+		never := len(h.told().messages["sensors-7"])
 		want := []fleet.Deliveries{{Group: "sensors", Late: uint64(2*n - never), Missing: uint64(never)}}
 		if never < 1500 || !slices.Equal(f.Deliveries(), want) {
 			t.Errorf("%+v, want %+v", f.Deliveries(), want)

@@ -63,10 +63,10 @@ func TestDesiredAndMethods(t *testing.T) {
 			`{"interval":{"value":5,"ac":200,"av":3,"ad":"applied"}}`,
 			`{"interval":{"value":9,"ac":200,"av":4,"ad":"applied"},"old":null}`,
 		}
-		if got := strings.Join(h.reports["r"], "\n"); got != strings.Join(want, "\n") {
+		if got := strings.Join(h.told().reports["r"], "\n"); got != strings.Join(want, "\n") {
 			t.Errorf("answers:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
 		}
-		if r := h.replies["r"]; len(r) != 1 || r[0].topic != "$iothub/methods/res/202/?$rid=1f" || r[0].at.Sub(asked) != 300*time.Millisecond {
+		if r := h.told().replies["r"]; len(r) != 1 || r[0].topic != "$iothub/methods/res/202/?$rid=1f" || r[0].at.Sub(asked) != 300*time.Millisecond {
 			t.Errorf("answers to the method: %v", r)
 		}
 		mu.Lock()

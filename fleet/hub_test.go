@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -24,24 +25,35 @@ import (
 // hub is a hub in memory, behind the driver's interface: it answers after a latency, and can stall,
 // refuse and drop. All of it works in virtual time.
 type hub struct {
-	mu       sync.Mutex
-	latency  time.Duration
-	lag      time.Duration // of a message to its subscribers, on top
-	stalled  time.Time     // until when nothing is answered
-	code     byte          // of CONNACK
-	away     bool          // dialling fails
-	mute     bool          // nothing that is published is answered
-	twins    bool
-	dials    map[string][]time.Time
-	reports  map[string][]string // bodies by device, in order
-	messages map[string][]link.Message
-	replies  map[string][]reply // to direct methods
-	open     map[string]*conn
-	desired  string // the whole section, as a new connection reads it
+	mu      sync.Mutex
+	latency time.Duration
+	lag     time.Duration // of a message to its subscribers, on top
+	stalled time.Time     // until when nothing is answered
+	code    byte          // of CONNACK
+	away    bool          // dialling fails
+	mute    bool          // nothing that is published is answered
+	twins   bool
+	open    map[string]*conn
+	record
+	desired string // the whole section, as a new connection reads it
 	// copies is how often a plain broker hands a message to each of its subscribers; nil for once.
 	copies func(m link.Message) int
 	// read is told of each message that reached the hub; nil for nobody.
 	read func(m link.Message)
+}
+
+// record is what a hub keeps, by device and in order. A test reads it by told: that a goroutine has long ended says nothing to the race detector.
+type record struct {
+	dials    map[string][]time.Time
+	reports  map[string][]string // bodies
+	messages map[string][]link.Message
+	replies  map[string][]reply // to direct methods
+}
+
+func (h *hub) told() record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return record{maps.Clone(h.dials), maps.Clone(h.reports), maps.Clone(h.messages), maps.Clone(h.replies)}
 }
 
 type reply struct {
@@ -52,8 +64,8 @@ type reply struct {
 func newHub() *hub {
 	return &hub{
 		latency: time.Millisecond, twins: true, desired: `{"$version":1}`,
-		dials: map[string][]time.Time{}, reports: map[string][]string{}, messages: map[string][]link.Message{}, replies: map[string][]reply{},
-		open: map[string]*conn{},
+		record: record{map[string][]time.Time{}, map[string][]string{}, map[string][]link.Message{}, map[string][]reply{}},
+		open:   map[string]*conn{},
 	}
 }
 

@@ -89,10 +89,10 @@ func TestRateIsKept(t *testing.T) {
 		if x.OnTime != 2000 || x.Scheduled() != 2000 {
 			t.Errorf("%d on time of %d; want all 2000", x.OnTime, x.Scheduled())
 		}
-		if len(h.messages) != 50 {
-			t.Fatalf("%d devices sent; want 50", len(h.messages))
+		if len(h.told().messages) != 50 {
+			t.Fatalf("%d devices sent; want 50", len(h.told().messages))
 		}
-		for id, m := range h.messages {
+		for id, m := range h.told().messages {
 			if len(m) != 40 {
 				t.Errorf("%s sent %d; want 40", id, len(m))
 			}

@@ -71,7 +71,7 @@ func TestStagesDoNotSkip(t *testing.T) {
 		}
 		f.Stop(t.Context())
 		at := make(map[time.Duration]bool)
-		for id, dials := range h.dials {
+		for id, dials := range h.told().dials {
 			if len(dials) != 1 {
 				t.Errorf("%s dialled %d times", id, len(dials))
 			}
@@ -117,7 +117,7 @@ func TestSessionsOutlastConnections(t *testing.T) {
 				}
 			}
 			f.Stop(t.Context())
-			if dials := len(h.dials["robots-000"]); dials != tt.dials || offline < 9*time.Second || offline > 11*time.Second {
+			if dials := len(h.told().dials["robots-000"]); dials != tt.dials || offline < 9*time.Second || offline > 11*time.Second {
 				t.Errorf("%s: %d dials, offline for %v; want %d, some 10 s", name, dials, offline, tt.dials)
 			}
 		})

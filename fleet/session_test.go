@@ -24,7 +24,7 @@ func TestChurn(t *testing.T) {
 		balanced(t, rec.Snapshot())
 		stream := chance.NewStream(7, "session")
 		for i := range 5 {
-			dials := h.dials[fmt.Sprintf("robots-%03d", i)]
+			dials := h.told().dials[fmt.Sprintf("robots-%03d", i)]
 			if len(dials) < 8 {
 				t.Fatalf("device %d connected %d times", i, len(dials))
 			}
@@ -36,7 +36,7 @@ func TestChurn(t *testing.T) {
 					t.Errorf("session %d of device %d: %v; the seed says %v", n, i, got, want)
 				}
 			}
-			if n := len(h.reports[fmt.Sprintf("robots-%03d", i)]); n != len(dials) {
+			if n := len(h.told().reports[fmt.Sprintf("robots-%03d", i)]); n != len(dials) {
 				t.Errorf("device %d: %d reports in %d sessions", i, n, len(dials))
 			}
 		}
@@ -56,7 +56,7 @@ func TestTokenRenewal(t *testing.T) {
 			time.Sleep(46 * time.Second)
 			f.Stop(t.Context())
 			at := make(map[time.Duration]bool)
-			for id, dials := range h.dials {
+			for id, dials := range h.told().dials {
 				if len(dials) < 2 {
 					t.Fatalf("%s has not renewed its token", id)
 				}

@@ -259,8 +259,8 @@ func TestGroupsOfDifferentTransports(t *testing.T) {
 		f.Stop(t.Context())
 		s := rec.Snapshot()
 		balanced(t, s)
-		if len(h.messages) != 10 || len(other.messages) != 10 || len(h.messages["robots-0"]) < 5 || len(other.messages["posts-0"]) < 5 {
-			t.Errorf("messages of %d and %d devices arrived; want 10 and 10", len(h.messages), len(other.messages))
+		if len(h.told().messages) != 10 || len(other.told().messages) != 10 || len(h.told().messages["robots-0"]) < 5 || len(other.told().messages["posts-0"]) < 5 {
+			t.Errorf("messages of %d and %d devices arrived; want 10 and 10", len(h.told().messages), len(other.told().messages))
 		}
 		if x := s.Find(metrics.OpTwinGet, "posts"); x != nil {
 			t.Errorf("devices without twins read them: %+v", x)
