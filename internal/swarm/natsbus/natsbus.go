@@ -363,7 +363,7 @@ func (c *Conn) try(ctx, epoch context.Context, about []string, f func(context.Co
 // passing reports whether an error comes from a server or a connection on its way up or down.
 func passing(err error) bool {
 	for _, one := range []error{
-		bus.ErrLost, errSlow, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrTimeout, jetstream.ErrNoStreamResponse, errBroken,
+		bus.ErrLost, errSlow, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrTimeout, jetstream.ErrNoStreamResponse, errBroken, errNotMade,
 		jetstream.ErrServerShutdown, nats.ErrReconnectBufExceeded,
 	} {
 		if errors.Is(err, one) {

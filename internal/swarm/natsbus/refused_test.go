@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -12,10 +13,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus/bustest"
@@ -163,6 +166,92 @@ func TestRefusedStores(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMadeLater is a server that can't make the files of a store once, as it can be after the last of its stores went.
+func TestMadeLater(t *testing.T) {
+	leakless(t)
+	o := &server.Options{JetStream: true}
+	url := raw(t, o)
+	account := filepath.Join(o.StoreDir, "jetstream", "$G")
+	if err := os.MkdirAll(account, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// A file where there has to be a folder; the server itself removes it after it failed.
+	if err := os.WriteFile(filepath.Join(account, "streams"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	watcher := client(t, url)
+	refused, err := watcher.SubscribeSync("$JS.EVENT.ADVISORY.API")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := watcher.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := natsbus.Connect(patient(t), natsbus.Options{URLs: []string{url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := b.Store(patient(t), "run", true); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		m, err := refused.NextMsgWithContext(patient(t))
+		if err != nil {
+			t.Fatal("it was made at once: ", err)
+		}
+		if bytes.Contains(m.Data, []byte("error creating store for stream")) {
+			return
+		}
+	}
+}
+
+// TestNeverMade is a server that can't make the files of a store: it is asked a few times, and believed.
+func TestNeverMade(t *testing.T) {
+	leakless(t)
+	url := raw(t, &server.Options{})
+	jetStream := client(t, url)
+	asked := new(atomic.Int32)
+	if _, err := jetStream.Subscribe("$JS.API.>", func(m *nats.Msg) {
+		if m.Subject == "$JS.API.INFO" {
+			_ = m.Respond([]byte("{}"))
+			return
+		}
+		code, text := 10059, "stream not found"
+		if strings.Contains(m.Subject, ".CREATE.") {
+			asked.Add(1)
+			code, text = 10049, "error creating store for stream"
+		}
+		_ = m.Respond(fmt.Appendf(nil, `{"error": {"code": 500, "err_code": %d, "description": %q}}`, code, text))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := jetStream.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := natsbus.Connect(patient(t), natsbus.Options{URLs: []string{url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	_, err = b.Store(patient(t), "run", true)
+	one(t, err, url, "can't make the files", "its disk has room")
+	if n := asked.Load(); n != 4 {
+		t.Errorf("it was asked %d times", n)
+	}
+}
+
+// client is a connection of somebody else's.
+func client(t *testing.T, url string) *nats.Conn {
+	t.Helper()
+	c, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 // TestForbidden is a user who may do one thing and not the other: what it may goes on while the other ends at once.

@@ -30,6 +30,13 @@ type store struct {
 // streamOf is the stream of a bucket.
 func streamOf(bucket string) string { return "KV_" + bucket }
 
+// createAttempts is how often a store is made before the server is believed that it can't: nats-server removes the folder of all streams a
+// moment after the last of them went (stream.stop of its server/stream.go), and with it the ground under one that is made just then.
+const createAttempts = 4
+
+// errNotMade means that a server could not make the files of a store.
+var errNotMade = errors.New("the server could not make the store")
+
 // Store is bus.Bus's.
 func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, error) {
 	if err := bus.CheckName("store", name); err != nil {
@@ -37,7 +44,7 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 	}
 	bucket := c.options.Prefix + "_" + name
 	s := &store{conn: c, name: name, bucket: bucket, before: kvSubjects + bucket + "."}
-	unheard := 0
+	unheard, failed := 0, 0
 	err := c.retry(ctx, []string{apiSubjects}, func(ctx context.Context, _ int) (err error) {
 		s.stream, err = c.js.Stream(ctx, streamOf(bucket))
 		if errors.Is(err, nats.ErrNoResponders) {
@@ -56,6 +63,9 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 			Bucket: bucket, Description: "a run of twinfleet", History: 1, Storage: jetstream.FileStorage, MaxBytes: c.options.StoreBytes, Replicas: c.options.Replicas,
 		}
 		if _, err = c.js.CreateKeyValue(ctx, config); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
+			if failed++; failed < createAttempts && notMade(err) {
+				return errNotMade // which is tried again
+			}
 			return err
 		}
 		s.stream, err = c.js.Stream(ctx, streamOf(bucket))
