@@ -167,7 +167,7 @@ func (c *Conn) storeError(err error) error {
 		return fmt.Errorf("%w: the NATS server at %s has no room for one more of %d MiB: %s: remove those of runs that are over (nats kv ls; nats kv del BUCKET), or give it more",
 			bus.ErrFull, c.options.servers, c.options.StoreBytes>>20, api.Description)
 	case notMade(err):
-		return fmt.Errorf("the NATS server at %s can't make the files of a store: its log says why; see to it that its folder can be written and that its disk has room: %w",
+		return fmt.Errorf("the NATS server at %s can't make a store: its log says why; see to it that its folder can be written and that its disk has room: %w",
 			c.options.servers, err)
 	}
 	return c.plain(err)
@@ -179,10 +179,10 @@ const (
 	codeNoSpace     = 10023 // of a server without room
 	codeNoStorage   = 10047
 	codeAccount     = 10002 // of an account without room
-	codeNotMade     = 10049 // of a stream whose files could not be made
+	codeNotMade     = 10049 // of a stream that could not be made, mostly for its files
 )
 
-// notMade reports whether an error of JetStream says that the files of a stream could not be made.
+// notMade reports whether an error of JetStream says that a stream could not be made, for a reason that has no code of its own.
 func notMade(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && api.ErrorCode == codeNotMade

@@ -168,7 +168,7 @@ func TestRefusedStores(t *testing.T) {
 	}
 }
 
-// TestMadeLater is a server that can't make the files of a store once, as it can be after the last of its stores went.
+// TestMadeLater is a server that can't make a store once, as it can be after the last of its stores went.
 func TestMadeLater(t *testing.T) {
 	leakless(t)
 	o := &server.Options{JetStream: true}
@@ -208,7 +208,7 @@ func TestMadeLater(t *testing.T) {
 	}
 }
 
-// TestNeverMade is a server that can't make the files of a store: it is asked a few times, and believed.
+// TestNeverMade is a server that can't make a store: it is asked a few times, and believed.
 func TestNeverMade(t *testing.T) {
 	leakless(t)
 	url := raw(t, &server.Options{})
@@ -237,7 +237,7 @@ func TestNeverMade(t *testing.T) {
 	}
 	defer b.Close()
 	_, err = b.Store(patient(t), "run", true)
-	one(t, err, url, "can't make the files", "its disk has room")
+	one(t, err, url, "can't make a store", "its disk has room")
 	if n := asked.Load(); n != 4 {
 		t.Errorf("it was asked %d times", n)
 	}

@@ -34,7 +34,7 @@ func streamOf(bucket string) string { return "KV_" + bucket }
 // moment after the last of them went (stream.stop of its server/stream.go), and with it the ground under one that is made just then.
 const createAttempts = 4
 
-// errNotMade means that a server could not make the files of a store.
+// errNotMade means that a server could not make a store, and is asked again.
 var errNotMade = errors.New("the server could not make the store")
 
 // Store is bus.Bus's.
@@ -64,7 +64,7 @@ func (c *Conn) Store(ctx context.Context, name string, create bool) (bus.Store, 
 		}
 		if _, err = c.js.CreateKeyValue(ctx, config); err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
 			if failed++; failed < createAttempts && notMade(err) {
-				return errNotMade // which is tried again
+				return errNotMade
 			}
 			return err
 		}
