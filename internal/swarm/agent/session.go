@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"sync"
 
 	"github.com/twinfleet/twinfleet/internal/fit"
@@ -76,7 +77,7 @@ func (s *session) join(ask *protocol.JoinAsk) (*protocol.JoinAnswer, error) {
 // mostChunks bounds what is loaded.
 const mostChunks = 4096
 
-// mostLoads bounds what is loaded and not opened yet: there are few kinds, and each is opened before the next epoch's is sent.
+// mostLoads bounds what is loaded and not opened yet: there are few kinds, and of an epoch that has come nothing is kept.
 const mostLoads = 8
 
 // load keeps a piece of something. It cannot be opened before all of it is there.
@@ -108,6 +109,13 @@ func (s *session) open(kind string, epoch int) ([]byte, error) {
 	}
 	delete(s.loads, k)
 	return s.agent.o.Token.Open(s.agent.keys, seal.Binding{Run: s.id, Agent: s.agent.o.Name, Epoch: epoch, Purpose: kind}, chunks)
+}
+
+// forget drops what was loaded of a kind for an epoch or one before, opened or not.
+func (s *session) forget(kind string, epoch int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.loads, func(k load, _ [][]byte) bool { return k.kind == kind && k.epoch <= epoch })
 }
 
 // offer reads the scenario and says how much of it this agent holds.

@@ -341,6 +341,7 @@ func (w *work) takeOver(o *protocol.Order) {
 		w.agent.log.Error("the next cut cannot be read", "error", err)
 		return
 	}
+	defer w.session.forget(protocol.KindIdentities, next.Epoch())
 	gained := slices.Collect(next.Gained(w.agent.o.Name, w.cut.Load().Epoch()))
 	w.cut.Store(next)
 	if len(gained) == 0 {

@@ -1,13 +1,18 @@
 package lead
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus/membus"
+	"github.com/twinfleet/twinfleet/internal/swarm/cut"
 	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 	"github.com/twinfleet/twinfleet/internal/swarm/seal"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -129,6 +134,49 @@ func TestNobodyIsLostAfterAStandstill(t *testing.T) {
 		l.echo = start.Add(x.echo)
 		if names := l.silent(start.Add(x.at)); len(names) != x.lost {
 			t.Errorf("after %s: %q are lost", x.at, names)
+		}
+	}
+}
+
+// Who takes nothing over of an agent that was lost is sent nothing to open: it would keep it, loss after loss, until it took no more.
+func TestOnlyHeirsAreSentIdentities(t *testing.T) {
+	l := newTestLead(t, Options{OnLoss: Redistribute, Token: seal.GenerateToken()}, time.Now())
+	var err error
+	if l.cut, err = cut.New([]cut.Group{{Count: 30}}, []cut.Agent{{Name: "a", Capacity: 30}, {Name: "full", Capacity: 5}, {Name: "heir", Capacity: 30}}); err != nil {
+		t.Fatal(err)
+	}
+	l.work.Prove = func([]int) ([]byte, error) { return []byte("secret"), nil }
+	l.work.OnLoss = func(string, string, int, time.Time) {}
+	sent := new(sync.Map)
+	for _, name := range []string{"a", "full", "heir"} {
+		keys, err := seal.NewKeyPair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &agent{name: name}
+		a.hello.Join.Key = keys.Public
+		l.agents = append(l.agents, a)
+		served, err := l.o.Bus.Serve(bus.Service{Name: protocol.AgentService, Instance: name, Version: "1.0.0", Endpoints: map[string]func(context.Context, []byte) ([]byte, error){
+			protocol.Load: func(context.Context, []byte) ([]byte, error) {
+				sent.Store(name, true)
+				return []byte("{}"), nil
+			},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer served.Stop()
+	}
+	l.agents[0].lost = &loss{why: "its process ended"}
+	go l.without(l.agents[0])()
+	order := <-l.orders
+	if len(order.Cut) == 0 {
+		t.Fatal("nobody takes its devices over")
+	}
+	for _, name := range []string{"full", "heir"} {
+		gains := len(slices.Collect(l.cut.Gained(name, l.cut.Epoch()-1))) > 0
+		if _, was := sent.Load(name); was != gains || gains != (name == "heir") {
+			t.Errorf("%s: something was sent: %t; it takes devices over: %t", name, was, gains)
 		}
 	}
 }
