@@ -3,6 +3,7 @@ package lead
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/swarm/cut"
@@ -89,8 +90,32 @@ func TestMarginIsOfWhenTimesWereTold(t *testing.T) {
 		second int
 		want   time.Duration
 	}{{59, 9 * ms}, {61, 9 * ms}, {119, 9 * ms}, {122, ms}} {
-		if m.add(ms, start.Add(time.Duration(x.second)*time.Second)); m.most() != x.want {
-			t.Errorf("after %d s: %s; want %s", x.second, m.most(), x.want)
+		at := start.Add(time.Duration(x.second) * time.Second)
+		if m.add(ms, at); m.most(at) != x.want {
+			t.Errorf("after %d s: %s; want %s", x.second, m.most(at), x.want)
 		}
 	}
+}
+
+// What an agent told before it was lost is judged after that: by how much its times may be wrong matters as long as that of the others.
+func TestMarginOfWhoIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newJudging(t)
+		var margin time.Duration
+		l.work.OnKnown = func(_ time.Time, m time.Duration) { margin = m }
+		const ms = time.Millisecond
+		tell(t, l, protocol.Batch{Agent: "a", Number: 1, Within: 300 * ms, Until: time.Now()})
+		l.work.OnLoss = func(string, string, int, time.Time) {}
+		l.Lose("a", "its process ended")
+		for i, tt := range []struct {
+			after, want time.Duration
+		}{{0, 300 * ms}, {lately - time.Second, 300 * ms}, {2 * lately, ms}} {
+			time.Sleep(tt.after)
+			tell(t, l, protocol.Batch{Agent: "b", Number: uint64(i + 1), Within: ms, Until: time.Now()})
+			if margin != tt.want {
+				t.Errorf("%s later: a margin of %s; want %s", tt.after, margin, tt.want)
+			}
+		}
+		l.Close()
+	})
 }

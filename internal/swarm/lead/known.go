@@ -288,15 +288,15 @@ func (l *Lead) batch(_ context.Context, data []byte) ([]byte, error) {
 // agent has told nothing.
 // The caller holds the lock.
 func (l *Lead) known() (until time.Time, margin time.Duration) {
-	first := true
+	now, first := time.Now(), true
 	for _, a := range l.agents {
+		margin = max(margin, a.within.most(now)) // what an agent told that is lost is judged too
 		if a.told() {
 			continue
 		}
 		if first || a.until.Before(until) {
 			until, first = a.until, false
 		}
-		margin = max(margin, a.within.most())
 	}
 	return until, margin
 }
@@ -317,7 +317,16 @@ func (m *margins) add(within time.Duration, at time.Time) {
 	m.now = max(m.now, within)
 }
 
-func (m *margins) most() time.Duration { return max(m.now, m.before) }
+// most is what matters at a time, which is no earlier than the last that was added.
+func (m *margins) most(at time.Time) time.Duration {
+	switch age := at.Sub(m.since); {
+	case age >= 2*lately:
+		return 0
+	case age >= lately:
+		return m.now
+	}
+	return max(m.now, m.before)
+}
 
 // event hands on what a device learnt, or its agent.
 func (l *Lead) event(agent string, e *protocol.Event) {
