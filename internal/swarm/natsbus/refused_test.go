@@ -243,6 +243,58 @@ func TestNeverMade(t *testing.T) {
 	}
 }
 
+// TestPassingAbsence is a server that does not know a stream at first, as one of a cluster that has just come back may not: a watch goes on. When it
+// is unknown for long it is lost.
+func TestPassingAbsence(t *testing.T) {
+	leakless(t)
+	for _, c := range []struct {
+		name    string
+		unknown int32 // times
+		want    error
+	}{{"for a while", 2, nil}, {"for good", 1000, bus.ErrNoStore}} {
+		t.Run(c.name, func(t *testing.T) {
+			url := raw(t, &server.Options{})
+			jetStream := client(t, url)
+			asked := new(atomic.Int32)
+			if _, err := jetStream.Subscribe("$JS.API.>", func(m *nats.Msg) {
+				answer := `{"config": {"name": "KV_twinfleet_run"}, "state": {}}`
+				if strings.Contains(m.Subject, ".CONSUMER.CREATE.") {
+					if answer = `{"stream_name": "KV_twinfleet_run", "name": "c", "config": {"name": "c"}, "num_pending": 0}`; asked.Add(1) <= c.unknown {
+						answer = `{"error": {"code": 404, "err_code": 10059, "description": "stream not found"}}`
+					}
+				}
+				_ = m.Respond([]byte(answer))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := jetStream.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			b, err := natsbus.Connect(patient(t), natsbus.Options{URLs: []string{url}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			s, err := b.Store(patient(t), "run", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancelCause(patient(t))
+			found := errors.New("found")
+			err = s.Watch(ctx, "", func(bus.Entry) { cancel(found) })
+			if c.want == nil {
+				c.want = found
+			}
+			if !errors.Is(err, c.want) {
+				t.Error(err)
+			}
+			if n := asked.Load(); n != 3 {
+				t.Errorf("it was asked %d times", n)
+			}
+		})
+	}
+}
+
 // client is a connection of somebody else's.
 func client(t *testing.T, url string) *nats.Conn {
 	t.Helper()

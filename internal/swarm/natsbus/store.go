@@ -99,22 +99,32 @@ func (c *Conn) Drop(ctx context.Context, name string) error {
 // not know of all yet.
 const goneAfter = 3
 
+// absence is how many attempts in a row found no stream.
+type absence int
+
+// after is how an attempt ended, as far as the absence says: another is made, or the store is lost.
+func (n *absence) after(err error) error {
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		*n = 0
+		return err
+	}
+	if *n++; *n < goneAfter {
+		return errBroken
+	}
+	return bus.ErrNoStore
+}
+
 // retry is Conn's, and ends when the store is there no more: to a message for a stream that is not there a server has no answer at all.
 func (s *store) retry(ctx context.Context, f func(ctx context.Context, attempt int) error) error {
-	missing := 0
+	var absent absence
 	return s.conn.retry(ctx, []string{apiSubjects, s.before}, func(ctx context.Context, attempt int) error {
 		err := f(ctx, attempt)
-		if !errors.Is(err, jetstream.ErrNoStreamResponse) && !errors.Is(err, nats.ErrNoResponders) {
-			return err
+		if errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, nats.ErrNoResponders) {
+			if _, look := s.conn.js.Stream(ctx, streamOf(s.bucket)); errors.Is(look, jetstream.ErrStreamNotFound) {
+				err = look
+			}
 		}
-		if _, lost := s.conn.js.Stream(ctx, streamOf(s.bucket)); !errors.Is(lost, jetstream.ErrStreamNotFound) {
-			missing = 0
-			return err
-		}
-		if missing++; missing < goneAfter {
-			return err
-		}
-		return bus.ErrNoStore
+		return absent.after(err)
 	})
 }
 

@@ -33,6 +33,7 @@ func (s *store) Watch(ctx context.Context, prefix string, handle func(bus.Entry)
 	defer cancel()
 	var seen uint64
 	current := false
+	var absent absence
 	take := func(e bus.Entry) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -60,7 +61,7 @@ func (s *store) Watch(ctx context.Context, prefix string, handle func(bus.Entry)
 			before := seen
 			bound, done := link.Bound(ctx, epoch)
 			bound, asked := s.conn.asking(bound, apiSubjects+"CONSUMER.")
-			err = s.follow(bound, prefix, seen, false, take)
+			err = absent.after(s.follow(bound, prefix, seen, false, take))
 			if bound.Err() != nil {
 				err = context.Cause(bound)
 			}
