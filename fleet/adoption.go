@@ -4,13 +4,14 @@ import "sync/atomic"
 
 // Adoption is devices that a fleet took over from another, and what became of them. Its methods may be called from any goroutine.
 type Adoption struct {
-	fleet              *Fleet
-	active, back, left atomic.Int64
-	provisioned        []provisioned // by the number of the group
+	fleet       *Fleet
+	active      int // before anyone but Fleet.Adopt has it
+	back, left  atomic.Int64
+	provisioned []provisioned // by the number of the group
 }
 
 // Active is how many of the devices were to run when they were taken over.
-func (a *Adoption) Active() int { return int(a.active.Load()) }
+func (a *Adoption) Active() int { return a.active }
 
 // Back is how many of Active were connected since.
 func (a *Adoption) Back() int { return int(a.back.Load()) }

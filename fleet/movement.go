@@ -233,7 +233,7 @@ func (f *Fleet) Adopt(indexes []int, id func(index int) string) *Adoption {
 		d := f.add(place, id(index))
 		d.adopted = a
 		if !f.finished() && f.isActive(place) {
-			a.active.Add(1)
+			a.active++
 			d.missing = true
 			d.begins(now)
 		}

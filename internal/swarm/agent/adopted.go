@@ -66,8 +66,7 @@ func (a *adopted) status() (all map[string]protocol.Adopted) {
 		}
 		s := protocol.Adopted{Reporters: x.reporters}
 		if d := x.devices; d != nil {
-			s.Back, s.Left = d.Back(), d.Left() // before Active, which is more
-			s.Active = d.Active()
+			s.Active, s.Back, s.Left = d.Active(), d.Back(), d.Left()
 		}
 		all[lost] = s
 	})

@@ -144,8 +144,8 @@ func (l *Lead) Reporters() (n int, last string) {
 	for _, a := range l.agents {
 		s := a.stood()
 		own := s.Reporters
-		for _, o := range l.agents {
-			if a.lost != nil {
+		if a.lost != nil {
+			for _, o := range l.agents {
 				own -= o.stood().Adopted[a.name].Reporters
 			}
 		}
