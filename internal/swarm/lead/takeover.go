@@ -226,9 +226,10 @@ func (l *Lead) takeOver(ctx context.Context) (start time.Time, err error) {
 	}
 	waiting, cancel := context.WithTimeout(ctx, l.o.Wait)
 	defer cancel()
+	deadline := time.Now().Add(l.o.Patient) // of all: they are asked a few at a time, and who has ended holds nobody up
 	var gone []*agent
 	_ = each(waiting, l.agents, func(ctx context.Context, a *agent) error {
-		there := l.rejoin(ctx, a)
+		there := l.rejoin(ctx, a, deadline)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if !there && !a.told() {
@@ -264,9 +265,9 @@ func (l *Lead) lostBefore(a *agent, o *protocol.Order) {
 	}
 }
 
-// rejoin joins an agent of the run, which may be looking for its coordinator still; false when it cannot, or need not: one that was done needs none.
-func (l *Lead) rejoin(ctx context.Context, a *agent) bool {
-	deadline := time.Now().Add(l.o.Patient)
+// rejoin joins an agent of the run, which may be looking for its coordinator until the deadline; false when it cannot, or need not: one that was done
+// needs none. It is asked once at least.
+func (l *Lead) rejoin(ctx context.Context, a *agent, deadline time.Time) bool {
 	for {
 		l.mu.Lock()
 		told := a.told()
