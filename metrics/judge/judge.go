@@ -22,8 +22,6 @@ type Judge struct {
 	begun     time.Time // of the first stage; zero before it
 	ended     time.Time // of the last one; zero while it runs
 	rules     []*rule
-	recent    map[string][]*metrics.Snapshot // by stage, empty for the whole run: of the longest window, oldest first
-	keep      time.Duration
 	stage     string
 	stages    []string                     // that began, in their order
 	figuresOf map[string]*metrics.Snapshot // of stages that the Recorder tells apart; see once
@@ -37,12 +35,14 @@ type rule struct {
 	threshold.Threshold
 	from, to *metrics.Snapshot // at the ends of its scope; nil before they are known
 
-	window  threshold.Verdict  // of windows: the worst so far
-	judged  bool               // whether a window had data
-	worst   float64            // how far the worst window was from the bound, as a share of it; above 0 misses
-	missing time.Time          // since when windows have been missing; zero when the last one held
-	missed  bool               // whether they were missing long enough
-	aborted *threshold.Verdict // what it was when it ended the run, whatever the last answers make of it; nil when it did not
+	recent  []*metrics.Snapshot // that a window may begin with, oldest first, each at the time until when it tells; from alone as the scope begins
+	seen    time.Time           // until when windows were judged
+	window  threshold.Verdict   // of windows: the worst so far
+	judged  bool                // whether a window had data
+	worst   float64             // how far the worst window was from the bound, as a share of it; above 0 misses
+	missing time.Time           // since when windows have been missing; zero when the last one held
+	missed  bool                // whether they were missing long enough
+	aborted *threshold.Verdict  // what it was when it ended the run, whatever the last answers make of it; nil when it did not
 
 	value *float64 // of the last window
 	state State    // as of the last sample
@@ -51,10 +51,9 @@ type rule struct {
 // New makes a Judge of what a Recorder is told. Without a Recorder, nil, it knows of stages only what was between the
 // figures at their ends.
 func New(rec *metrics.Recorder, thresholds []threshold.Threshold) *Judge {
-	j := &Judge{rec: rec, recent: make(map[string][]*metrics.Snapshot)}
+	j := &Judge{rec: rec}
 	for _, t := range thresholds {
 		j.rules = append(j.rules, &rule{Threshold: t, state: notYet(t)})
-		j.keep = max(j.keep, t.Scope.Window)
 	}
 	return j
 }
@@ -74,6 +73,7 @@ func (j *Judge) Stage(name string, now *metrics.Snapshot) {
 		switch {
 		case whole && r.from == nil, !whole && r.Scope.Stage == name && name != j.stage:
 			r.from, r.to = j.figures(r, now), nil
+			r.recent, r.seen = []*metrics.Snapshot{r.from}, r.from.At
 		case whole && name != "":
 		case r.from != nil && r.to == nil && (whole || r.Scope.Stage == j.stage):
 			r.to = j.figures(r, now)
@@ -83,7 +83,6 @@ func (j *Judge) Stage(name string, now *metrics.Snapshot) {
 	if name != "" {
 		j.stages = append(j.stages, name)
 	}
-	j.remember(now)
 }
 
 // split reports whether the Recorder tells a rule's stage apart. What queries found and what devices are is not split by stage.
@@ -115,38 +114,6 @@ func (j *Judge) figures(r *rule, now *metrics.Snapshot) *metrics.Snapshot {
 	return s
 }
 
-// remember keeps the figures of whole windows.
-func (j *Judge) remember(now *metrics.Snapshot) {
-	add := func(stage string, s *metrics.Snapshot) {
-		kept := append(j.recent[stage], s)
-		for len(kept) > 1 && s.At.Sub(kept[1].At) >= j.keep {
-			kept = kept[1:]
-		}
-		j.recent[stage] = kept
-	}
-	if j.keep == 0 {
-		return
-	}
-	add("", now)
-	for _, r := range j.rules {
-		if name := r.Scope.Stage; name == j.stage && r.Scope.Window > 0 && j.split(r) {
-			if kept := j.recent[name]; len(kept) == 0 || kept[len(kept)-1].At.Before(now.At) {
-				s := *j.figures(r, now)
-				s.At = now.At
-				add(name, &s)
-			}
-		}
-	}
-}
-
-// windows are the figures that a rule's windows begin with.
-func (j *Judge) windows(r *rule) []*metrics.Snapshot {
-	if j.split(r) {
-		return j.recent[r.Scope.Stage]
-	}
-	return j.recent[""]
-}
-
 // Sample takes the figures of about once a second. It returns the thresholds that have just been missed
 // and abort the run.
 func (j *Judge) Sample(now *metrics.Snapshot) []threshold.Verdict {
@@ -156,7 +123,6 @@ func (j *Judge) Sample(now *metrics.Snapshot) []threshold.Verdict {
 		return nil
 	}
 	defer j.once()()
-	j.remember(now)
 	var aborting []threshold.Verdict
 	for i, r := range j.rules {
 		running := r.from != nil && r.to == nil
@@ -190,12 +156,16 @@ func (j *Judge) sample(r *rule, now *metrics.Snapshot) threshold.Verdict {
 	case r.Scope.Window == 0:
 		return r.Evaluate(j.since(r, j.figures(r, now), now.At))
 	}
-	start := begin(r, figures.At, j.windows(r))
-	if start == nil || known(r, start).Before(r.from.At) {
+	start := r.begin(figures.At)
+	r.remember(&figures)
+	if start == nil {
 		return threshold.Verdict{Pass: true}
 	}
 	window := figures.Sub(start)
-	window.Elapsed = figures.At.Sub(known(r, start))
+	window.Elapsed = figures.At.Sub(start.At)
+	if figures.At.After(r.seen) {
+		r.seen = figures.At
+	}
 	return r.take(window)
 }
 
@@ -262,16 +232,28 @@ func (r *rule) take(window *metrics.Snapshot) threshold.Verdict {
 	return v
 }
 
-// begin is the youngest snapshot that tells of a time a rule's window before another; nil when none is that old.
-func begin(r *rule, end time.Time, recent []*metrics.Snapshot) *metrics.Snapshot {
-	// Ticks wander: a snapshot that is a little too young still begins the window.
-	const slack = 50 * time.Millisecond
-	for _, s := range slices.Backward(recent) {
-		if end.Sub(known(r, s)) >= r.Scope.Window-slack {
+// slack is by how much the ends of windows may be off: ticks wander.
+const slack = 50 * time.Millisecond
+
+// begin is what a window begins with that ends at a time: the youngest figures that are a window old, and no younger than the end of the last window.
+// So all that is told is in some window, however late it comes; one that follows a gap is longer. It is nil when none are that old yet. With what is
+// older no window begins any more: it is forgotten.
+func (r *rule) begin(end time.Time) *metrics.Snapshot {
+	for i, s := range slices.Backward(r.recent) {
+		if end.Sub(s.At) >= r.Scope.Window-slack && !s.At.After(r.seen) {
+			r.recent = r.recent[i:]
 			return s
 		}
 	}
 	return nil
+}
+
+// remember keeps figures for the windows that will begin with them, unless they tell of the same time as the last ones: while nothing is told none are
+// kept, so there are never more than a window has times slack.
+func (r *rule) remember(figures *metrics.Snapshot) {
+	if last := r.recent[len(r.recent)-1]; figures.At.Sub(last.At) >= slack {
+		r.recent = append(r.recent, figures)
+	}
 }
 
 // End gives the verdicts on a run that ended with the given figures, in the order of the thresholds. Nothing is
@@ -335,8 +317,8 @@ func (j *Judge) whole(r *rule, now *metrics.Snapshot) *metrics.Snapshot {
 
 // lastWindow judges the window at the end of a rule's scope once more: what was under way then has ended since.
 func (j *Judge) lastWindow(r *rule, now *metrics.Snapshot, until time.Time) {
-	start := begin(r, until, j.windows(r))
-	if start == nil || known(r, start).Before(r.from.At) || (!j.split(r) && until.Before(j.ended)) || r.Operation == threshold.OfDevices {
+	start := r.begin(until)
+	if start == nil || (!j.split(r) && until.Before(j.ended)) || r.Operation == threshold.OfDevices {
 		return
 	}
 	last := j.figures(r, now).Sub(start)
@@ -345,6 +327,6 @@ func (j *Judge) lastWindow(r *rule, now *metrics.Snapshot, until time.Time) {
 			last.Series = last.Sub(after).Series // without what was intended after the last stage
 		}
 	}
-	last.At, last.Elapsed = until, until.Sub(known(r, start))
+	last.At, last.Elapsed = until, until.Sub(start.At)
 	r.take(last)
 }

@@ -186,7 +186,38 @@ func TestJudgeForgets(t *testing.T) {
 	for n := range 1000 {
 		j.Sample(&metrics.Snapshot{At: time.Unix(1_700_000_000, 0).Add(time.Duration(n) * time.Second)})
 	}
-	if len(j.recent[""]) > 6 {
-		t.Errorf("%d snapshots are kept for a window of 5 s", len(j.recent[""]))
+	if len(j.rules[0].recent) > 6 {
+		t.Errorf("%d snapshots are kept for a window of 5 s", len(j.rules[0].recent))
+	}
+}
+
+// Nor does it with how late other machines tell: one of three that tells nothing any more, or all of them.
+func TestJudgeForgetsWhenNothingIsTold(t *testing.T) {
+	for _, silent := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			rec := metrics.NewRecorder(metrics.Options{})
+			j := New(rec, []threshold.Threshold{parse(t, "p(95) < 100ms", threshold.Scope{Window: 5 * time.Second})})
+			theirs, parts := metrics.NewRecorder(metrics.Options{}), []*metrics.Part{rec.Join(), rec.Join(), rec.Join()}
+			rec.SetStage("hold")
+			theirs.SetStage("hold")
+			j.Stage("hold", rec.Snapshot())
+			most := 0
+			for n := range 1000 {
+				time.Sleep(time.Second)
+				now := time.Now()
+				theirs.Series(metrics.OpConnect, "g").Start(now, now).End(now, metrics.OK)
+				for i, p := range parts {
+					if i >= silent || n < 10 {
+						p.Set(theirs.Contribution())
+					}
+				}
+				j.Sample(rec.Snapshot())
+				most = max(most, len(j.rules[0].recent))
+			}
+			// Of three the time goes on by two thirds of a second or more, so a window of 5 s is of 8 samples at most, and its ends.
+			if most > 10 {
+				t.Errorf("%d snapshots are kept for a window of 5 s while %d of 3 are silent", most, silent)
+			}
+		})
 	}
 }

@@ -93,10 +93,22 @@ func TestSlowAgentIsInFigures(t *testing.T) {
 	})
 }
 
-// Nobody led the run for a while: its load was not the one that was asked for.
+// Nobody led the run for a while: its load was not the one that was asked for. That is never allowed, neither in the end nor live.
 func TestUnledIsInFigures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := handed{text: calmly(), agents: 3, gone: []time.Duration{15 * time.Second}, back: []time.Duration{19 * time.Second}}
 		checkAsked(t, x.run(t), report.CauseUnled, "nobody led it for ", "storm")
+		live := 0
+		x.text += "generator: {saturated: warn}\n"
+		x.sample = func(p report.Sample) {
+			if s := p.Standing; p.Window.Stage != "" {
+				if live++; s.Outlook != report.CannotSay || !strings.Contains(s.Reason, "nobody led it for ") {
+					t.Errorf("%s: %q", s.Outlook, s.Reason)
+				}
+			}
+		}
+		if r := x.run(t); r.Outcome != report.Saturated || live < 20 {
+			t.Errorf("%d samples were seen; %s: %q", live, r.Outcome, r.Reason)
+		}
 	})
 }

@@ -21,9 +21,10 @@ type handed struct {
 	text   string
 	agents int
 	lead   lead.Options
-	gone   []time.Duration // when a coordinator is lost
-	back   []time.Duration // and the next one takes the run over
-	during func(s *swarm)  // from the start on; may be nil
+	gone   []time.Duration     // when a coordinator is lost
+	back   []time.Duration     // and the next one takes the run over
+	during func(s *swarm)      // from the start on; may be nil
+	sample func(report.Sample) // is shown what the last coordinator sees; may be nil
 }
 
 func (x *handed) run(t *testing.T) *report.Run {
@@ -56,6 +57,9 @@ func (x *handed) run(t *testing.T) *report.Run {
 				t.Fatal(err)
 			}
 			run.Recorder = metrics.NewRecorder(metrics.Options{Start: run.Resume.Record.Started})
+		}
+		if n == len(x.gone) && x.sample != nil {
+			run.Observers = append(run.Observers, report.Funcs{OnSample: x.sample})
 		}
 		e := engine.New(engine.InMemory(engine.Sampled(run, calm()), h.Dial))
 		if n == len(x.gone) {

@@ -27,7 +27,8 @@ type Evidence struct {
 	ByHand     report.Interventions
 	Agents     []report.Agent // that run the devices; none when this process does
 	Doubt      string         // why the load is not the one that was asked for; empty while it is
-	// AllowSaturated judges the run all the same while its generator is the bottleneck.
+	Unled      string         // why nobody led the run for a while; empty when somebody did
+	// AllowSaturated judges the run all the same while its generator is the bottleneck, not while agents are lost or nobody led it.
 	AllowSaturated bool
 	Began          int           // stages that began
 	Running        bool          // the last of them still runs
@@ -99,8 +100,17 @@ func Of(e *Evidence) *report.Standing {
 	return s
 }
 
-// lost says that agents are no more; empty while all are there.
+// lost says that agents are no more, or that nobody led the run for a while: neither is ever allowed. It is empty while all are there, and were led.
 func (e *Evidence) lost() string {
+	agents := e.lostAgents()
+	if agents != "" && e.Unled != "" {
+		return agents + "; " + e.Unled
+	}
+	return agents + e.Unled
+}
+
+// lostAgents says that agents are no more; empty while all are there.
+func (e *Evidence) lostAgents() string {
 	first, n := "", 0
 	for i := range e.Agents {
 		if a := &e.Agents[i]; a.Lost != nil {

@@ -28,6 +28,7 @@ func TestOutlook(t *testing.T) {
 	missed := state("twin_report: p(95) < 250ms", "p(95) = 300ms", func(s *judge.State) { s.Pass = false })
 	pending := state("query: count > 3", "count = 1", func(s *judge.State) { s.Pass, s.Pending = false, true })
 	unsure := state("twin_report: p(95) < 250ms", "p(95) = 300ms", func(s *judge.State) { s.Pass, s.CannotSay = false, true })
+	const unled = "stage a: the run was taken over: nobody led it for 4s"
 	for name, tt := range map[string]struct {
 		thresholds []judge.State
 		doubt      string
@@ -35,6 +36,7 @@ func TestOutlook(t *testing.T) {
 		before     bool // the first stage
 		fails      bool // no connection succeeds
 		lost       int  // agents
+		unled      string
 		outlook    report.Outlook
 		reason     string
 	}{
@@ -50,6 +52,11 @@ func TestOutlook(t *testing.T) {
 		"allowed":                 {thresholds: []judge.State{met}, doubt: "stage a: late", allow: true, outlook: report.Holding, reason: "the threshold is met so far"},
 		"an agent is lost":        {thresholds: []judge.State{unsure}, doubt: "agent 1 was lost", lost: 1, outlook: report.CannotSay, reason: "agent 1 was lost; of 1 of 1 thresholds nothing can be said"},
 		"lost is never allowed":   {thresholds: []judge.State{met}, doubt: "agent 1 was lost", allow: true, lost: 2, outlook: report.CannotSay, reason: "2 agents were lost, the first is 1"},
+		"nobody led it":           {thresholds: []judge.State{unsure}, doubt: unled, unled: unled, outlook: report.CannotSay, reason: unled + "; of 1 of 1 thresholds nothing can be said"},
+		"nor is that allowed":     {thresholds: []judge.State{met}, doubt: unled, allow: true, unled: unled, outlook: report.CannotSay, reason: unled},
+		"that, with no doubt now": {thresholds: []judge.State{met}, allow: true, unled: unled, outlook: report.CannotSay, reason: unled},
+		"lost, and nobody led it": {thresholds: []judge.State{met}, doubt: unled, allow: true, lost: 1, unled: unled, outlook: report.CannotSay, reason: "agent 1 was lost; " + unled},
+		"missed, and nobody led":  {thresholds: []judge.State{missed}, doubt: unled, unled: unled, outlook: report.Missing, reason: "twin_report: p(95) < 250ms: p(95) = 300ms"},
 		"missed and lost":         {thresholds: []judge.State{missed}, doubt: "agent 1 was lost", lost: 1, outlook: report.Missing, reason: "twin_report: p(95) < 250ms: p(95) = 300ms"},
 		"nothing works":           {thresholds: []judge.State{met}, fails: true, outlook: report.Failing, reason: "no device of robots ever connected: refused (1 of 1)"},
 	} {
@@ -62,7 +69,7 @@ func TestOutlook(t *testing.T) {
 			rec.Series(metrics.OpConnect, "robots").Start(now, now).End(now, outcome)
 			e := standing.Evidence{
 				Scenario: &scenario.Scenario{Stages: []scenario.Stage{{Name: "a", Duration: time.Minute}}, Thresholds: make([]threshold.Threshold, len(tt.thresholds))}, Figures: rec.Snapshot(),
-				Thresholds: tt.thresholds, Doubt: tt.doubt, AllowSaturated: tt.allow, Began: 1, Running: true,
+				Thresholds: tt.thresholds, Doubt: tt.doubt, Unled: tt.unled, AllowSaturated: tt.allow, Began: 1, Running: true,
 			}
 			for i := range tt.lost {
 				e.Agents = append(e.Agents, report.Agent{Name: strconv.Itoa(i + 1), Lost: &report.AgentLoss{}})
