@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -59,6 +60,36 @@ func lost(run *report.Run) string {
 		}
 	}
 	return ""
+}
+
+// Untold says of which threshold nothing can be said, and why, in a run whose load was made; "" for none. rules are those that were judged, in
+// their order. What is asked of a stage that only prepares is left alone when that stage, or the one before it, was not made as asked: the load is
+// not about it.
+func Untold(run *report.Run, rules []threshold.Threshold, preparing []string) string {
+	for i := range run.Thresholds {
+		v := &run.Thresholds[i]
+		if !v.CannotSay {
+			continue
+		}
+		if i < len(rules) && slices.Contains(preparing, rules[i].Scope.Stage) && !madeUpTo(run.Generator, rules[i].Scope.Stage) {
+			continue
+		}
+		return v.Threshold + ": " + v.Why
+	}
+	return ""
+}
+
+// madeUpTo reports whether a stage and the one before it, which may end late, were made as asked.
+func madeUpTo(h *report.Health, stage string) bool {
+	if h == nil {
+		return true
+	}
+	for i := range h.Stages {
+		if h.Stages[i].Name == stage {
+			return h.Stages[i].AsAsked && (i == 0 || h.Stages[i-1].AsAsked)
+		}
+	}
+	return true
 }
 
 // generator is a process that made a part of the load.

@@ -189,7 +189,7 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		return nil
 	}
 	r.Close = b.isClose(hold, w.seen.parts) || float64(r.Offered)*hold.Elapsed.Seconds() < few
-	switch rising := b.rising(w); {
+	switch rising, untold := b.rising(w), Untold(run, w.trial.Scenario.Thresholds, Preparing()); {
 	case len(missed) > 0:
 		r.Verdict = search.Missed
 		r.Why = strings.Join(missed, "; ")
@@ -214,6 +214,8 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		if limit, class := b.limit(r, run, hold); limit != ByTarget {
 			r.Limit, r.Class = limit, class
 		}
+	case untold != "":
+		r.unmade(untold, false)
 	default:
 		r.Verdict = search.Held
 	}
@@ -234,7 +236,7 @@ func connects(run *report.Run) uint64 {
 func missedOf(all []threshold.Verdict) (missed []string) {
 	for i := range all {
 		switch v := &all[i]; {
-		case v.CannotSay: // the generator's stages tell
+		case v.CannotSay: // Untold tells
 		case !v.Pass:
 			missed = append(missed, v.Threshold+": "+v.Observed)
 		}

@@ -298,6 +298,9 @@ func (b *Base) judge(r *Record, run *report.Run, t *Trial, up, gather, storm *re
 	r.Close = isClose(r, t, worst)
 	if len(why) == 0 {
 		r.Verdict = search.Held
+		if untold := trial.Untold(run, t.Scenario.Thresholds, preparing(t)); untold != "" {
+			r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, untold
+		}
 		return
 	}
 	r.Verdict, r.Why = search.Missed, strings.Join(why, "; ")
