@@ -56,7 +56,7 @@ func (c Crew) Need(x Trials) *Need {
 	}
 	hub := sc.Target.Can().InProcess
 	if c.Elsewhere {
-		weakest(&facts, last.Uses, x.Records)
+		weakest(&facts, sc, last.Uses, x.Records)
 	}
 	q := Question{Load: last.Load, Devices: sc.Devices(), Tried: c.Agents, Uses: last.Uses, Here: !c.Elsewhere, Hub: hub, Cores: facts.Cores}
 	if r := told(x.Records); r != nil {
@@ -107,8 +107,9 @@ func operations(v trial.Vary, measured, of, load float64) float64 {
 	return max(0, measured+load-of)
 }
 
-// weakest makes facts those of the weakest agent, as far as any trial tells.
-func weakest(facts *host.Facts, last []trial.Use, records []trial.Record) {
+// weakest makes facts those of the weakest agent, as far as any trial tells. The ports of a trial are of all source addresses towards all hubs,
+// those of facts of one towards one.
+func weakest(facts *host.Facts, sc *scenario.Scenario, last []trial.Use, records []trial.Record) {
 	uses := last
 	for i := len(records) - 1; i >= 0 && len(uses) == 0; i-- {
 		uses = records[i].Uses
@@ -122,10 +123,11 @@ func weakest(facts *host.Facts, last []trial.Use, records []trial.Record) {
 			*x = n
 		}
 	}
+	ways := max(1, len(sc.Fleet.SourceAddresses)) * sc.Target.Destinations()
 	for _, u := range uses {
 		least(&facts.Cores, u.Cores)
 		least(&facts.Descriptors, u.Descriptors)
-		least(&facts.Ports, u.Ports)
+		least(&facts.Ports, u.Ports/ways)
 		if u.Memory > 0 && (facts.Memory == 0 || u.Memory < facts.Memory) {
 			facts.Memory, facts.MemoryAvailable = u.Memory, u.Memory
 		}
