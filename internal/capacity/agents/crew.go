@@ -14,8 +14,6 @@ import (
 type Crew struct {
 	Agents    int  // how many; 0 for the process of the search
 	Elsewhere bool // they were started by others, perhaps on other machines
-	// Facts are what this machine allows, read anew when nil.
-	Facts *host.Facts
 }
 
 // Trials are those of a search that the generator ended.
@@ -49,14 +47,14 @@ func (c Crew) Need(x Trials) *Need {
 		n.Unknown = "a scenario cannot have that load"
 		return n
 	}
-	facts, err := c.facts()
+	facts, err := host.Read()
 	if err != nil {
 		n.Unknown = "what this machine allows cannot be read"
 		return n
 	}
 	hub := sc.Target.Can().InProcess
 	if c.Elsewhere {
-		weakest(&facts, sc, last.Uses, x.Records)
+		weakest(&facts, sc, x.Records)
 	}
 	q := Question{Load: last.Load, Devices: sc.Devices(), Tried: c.Agents, Uses: last.Uses, Here: !c.Elsewhere, Hub: hub, Cores: facts.Cores}
 	if r := told(x.Records); r != nil {
@@ -75,13 +73,6 @@ func (c Crew) Need(x Trials) *Need {
 	}
 	q.Room = func(n int) fit.Room { return fit.Hold(sc, beside, n) }
 	return Of(q)
-}
-
-func (c Crew) facts() (host.Facts, error) {
-	if c.Facts != nil {
-		return *c.Facts, nil
-	}
-	return host.Read()
 }
 
 // told is the trial that tells what operations take of processors: of the highest load that was delivered, or else the last that was not.
@@ -109,8 +100,8 @@ func operations(v trial.Vary, measured, of, load float64) float64 {
 
 // weakest makes facts those of the weakest agent, as far as any trial tells. The ports of a trial are of all source addresses towards all hubs,
 // those of facts of one towards one.
-func weakest(facts *host.Facts, sc *scenario.Scenario, last []trial.Use, records []trial.Record) {
-	uses := last
+func weakest(facts *host.Facts, sc *scenario.Scenario, records []trial.Record) {
+	var uses []trial.Use
 	for i := len(records) - 1; i >= 0 && len(uses) == 0; i-- {
 		uses = records[i].Uses
 	}
