@@ -31,7 +31,7 @@ type Use struct {
 // Undelivered says why the load of a run was not made in some of its stages; "" when it was. A run that lost an agent did not make it, whenever
 // that was.
 func Undelivered(run *report.Run, stages ...string) string {
-	if why := lost(run); why != "" {
+	if why := Lost(run); why != "" {
 		return why
 	}
 	for _, h := range generators(run) {
@@ -52,8 +52,8 @@ func Undelivered(run *report.Run, stages ...string) string {
 	return ""
 }
 
-// lost says which agent a run lost; "" for none.
-func lost(run *report.Run) string {
+// Lost says which agent a run lost; "" for none.
+func Lost(run *report.Run) string {
 	for i := range run.Agents {
 		if a := &run.Agents[i]; a.Lost != nil {
 			return fmt.Sprintf("agent %s was lost with %s: %s", a.Name, human.Number(a.Lost.Devices, "device"), a.Lost.Why)

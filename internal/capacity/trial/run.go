@@ -158,8 +158,8 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	switch {
 	case run.Outcome == report.Interrupted:
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
-	case lost(run) != "": // before all that follows from it
-		r.unmade(lost(run), false)
+	case Lost(run) != "": // before all that follows from it
+		r.unmade(Lost(run), false)
 		r.Away = true
 		return nil
 	case w.seen.gone && b.quota(run.Totals):

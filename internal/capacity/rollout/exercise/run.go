@@ -71,12 +71,10 @@ func (b *Base) read(r *Record, run *report.Run, t *Trial) error {
 	if run.Outcome == report.Interrupted {
 		return fmt.Errorf("%w: %s", trial.ErrInterrupted, run.Reason)
 	}
-	for i := range run.Agents {
-		if run.Agents[i].Lost != nil { // before all that follows from it
-			r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, trial.Undelivered(run)
-			r.Away = true
-			return nil
-		}
+	if lost := trial.Lost(run); lost != "" { // before all that follows from it
+		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, lost
+		r.Away = true
+		return nil
 	}
 	up, gather, storm := stageOf(run, StageUp), stageOf(run, StageGather), stageOf(run, StageStorm)
 	last := gather
