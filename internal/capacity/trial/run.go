@@ -100,7 +100,7 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64,
 	case why != nil && stopped: // whatever it says: it was not given the time
 		err = fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
 	case why != nil && run.Outcome != report.Interrupted:
-		r.unmade(oneLine(why), final)
+		r.unmade(OneLine(why), final)
 		r.Away = !final
 	default:
 		err = b.judge(&r, run, hold, w)
@@ -504,7 +504,8 @@ func (b *Base) Floor() float64 {
 	return max(least, part*tightest)
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// OneLine is what an error says, in a line: of errors that came together one after the other.
+func OneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // Seconds writes a time for people: 12.5 ms, 1.25 s.
 func Seconds(s float64) string {

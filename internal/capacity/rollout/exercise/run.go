@@ -47,7 +47,7 @@ func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, er
 	case why != nil && context.Cause(ctx) != nil: // whatever it says: it was not given the time
 		err = fmt.Errorf("%w: %s", trial.ErrInterrupted, run.Reason)
 	case why != nil && run.Outcome != report.Interrupted:
-		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, strings.ReplaceAll(why.Error(), "\n", "; ")
+		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, trial.OneLine(why)
 		r.Away = !final
 	default:
 		err = b.read(&r, run, t)
