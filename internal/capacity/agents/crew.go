@@ -6,8 +6,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/plan"
-	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Crew is who runs the devices of trials.
@@ -52,15 +50,18 @@ func (c Crew) Need(x Trials) *Need {
 		n.Unknown = "what this machine allows cannot be read"
 		return n
 	}
-	hub := sc.Target.Can().InProcess
+	var hub *fit.Hub // what it needs in a process of its own
+	if sc.Target.Can().InProcess {
+		hub = fit.HubOf(sc, 1)
+	}
 	if c.Elsewhere {
 		weakest(&facts, sc, x.Records)
 	}
-	q := Question{Load: last.Load, Devices: sc.Devices(), Tried: c.Agents, Uses: last.Uses, Here: !c.Elsewhere, Hub: hub, Cores: facts.Cores}
+	q := Question{Load: last.Load, Devices: sc.Devices(), Tried: c.Agents, Uses: last.Uses, Here: !c.Elsewhere, Hub: hub != nil, Cores: facts.Cores}
 	if r := told(x.Records); r != nil {
 		share := 0.0
-		if hub && c.Agents == 0 {
-			share = hubShare(sc)
+		if hub != nil && c.Agents == 0 {
+			share = hubShare(sc, hub)
 		}
 		q.Cost = CostOf(r, share)
 		q.Cost.Delivered = r.Verdict != search.Undelivered
@@ -68,8 +69,8 @@ func (c Crew) Need(x Trials) *Need {
 	}
 	q.Alone = fit.Hold(sc, facts, 1)
 	beside := facts
-	if hub {
-		beside.MemoryAvailable -= min(beside.MemoryAvailable, hubMemory(sc))
+	if hub != nil {
+		beside.MemoryAvailable -= min(beside.MemoryAvailable, hub.Memory)
 	}
 	q.Room = func(n int) fit.Room { return fit.Hold(sc, beside, n) }
 	return Of(q)
@@ -132,35 +133,11 @@ func weakest(facts *host.Facts, sc *scenario.Scenario, records []trial.Record) {
 	facts.Cores = max(1, facts.Cores)
 }
 
-// apart is what plan says of a scenario with the embedded hub in the process of the devices, and of one with it in another.
-func apart(sc *scenario.Scenario) (with, without plan.Machine, ok bool) {
-	other := *sc
-	other.Target.Kind, other.Target.Transport, other.Target.Plain = spec.Apart, spec.TCP, true
-	a, err := plan.Make(sc, plan.Options{Quick: true})
-	if err != nil {
-		return with, without, false
-	}
-	b, err := plan.Make(&other, plan.Options{Quick: true})
-	if err != nil {
-		return with, without, false
-	}
-	return a.Machine, b.Machine, true
-}
-
 // hubShare is the embedded hub's part of the processors that a process takes with it; 0 when that cannot be told, which makes devices dear.
-func hubShare(sc *scenario.Scenario) float64 {
-	with, without, ok := apart(sc)
-	if !ok || with.Processors <= 0 || without.Processors > with.Processors {
+func hubShare(sc *scenario.Scenario, hub *fit.Hub) float64 {
+	devices := fit.Demand(sc, sc.Devices(), 1).Processors
+	if hub.Processors <= 0 {
 		return 0
 	}
-	return 1 - without.Processors/with.Processors
-}
-
-// hubMemory is what the embedded hub takes of memory, in bytes.
-func hubMemory(sc *scenario.Scenario) uint64 {
-	with, without, ok := apart(sc)
-	if !ok || without.Memory > with.Memory {
-		return 0
-	}
-	return with.Memory - without.Memory
+	return hub.Processors / (hub.Processors + devices)
 }

@@ -40,3 +40,25 @@ func TestPortsElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// What operations take of a process that has the embedded hub in it is not all the devices': the hub has its part.
+func TestHubInTheProcess(t *testing.T) {
+	const text = `
+fleet: {client: lean, groups: [{name: robots, count: 20000, telemetry: {every: 1s, payload: {x: 1}}}]}
+stages: [{name: up, duration: 1m, devices: 100%}, {name: hold, duration: 1m}]
+`
+	for n, least := range []float64{0.2, 0} { // with agents the hub is in processes of its own
+		need := agents.Crew{Agents: n}.Need(agents.Trials{
+			Vary: trial.Devices, Make: func(float64) (*scenario.Scenario, error) {
+				return scenario.Decode("here.yaml", []byte(text), scenario.Options{})
+			},
+			Records: []trial.Record{{
+				Load: 20_000, Devices: 20_000, Verdict: search.Undelivered, Limit: trial.ByGenerator,
+				Uses: []trial.Use{{Devices: 20_000, Operations: 18_000, Due: 20_000, Processors: 1.9, Cores: 2, Short: []report.CauseKind{report.CauseProcess}}},
+			}},
+		})
+		if need == nil || need.Cost.HubShare < least || need.Cost.HubShare > 4*least {
+			t.Errorf("%d agents: %+v", n, need)
+		}
+	}
+}
