@@ -83,7 +83,12 @@ func TestUntold(t *testing.T) {
 		stage, bad string // of the threshold, and which was not made
 		told       bool
 	}{
-		{"hold", "", false}, {"hold", "connect", false}, {"connect", "", false}, {"connect", "connect", true}, {"settle", "connect", false}, {"connect", "hold", false},
+		{"hold", "", false},
+		{"hold", "connect", false},
+		{"connect", "", false},
+		{"connect", "connect", true},
+		{"settle", "connect", false},
+		{"connect", "hold", false},
 		{"gather", "connect", true},
 	} {
 		h := health(x.bad)
