@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
@@ -99,7 +98,7 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 	first, baseline := s.reference()
 	t, err := s.o.Base.Make(a.Load, first, s.o.Base.Scenario.Seed+uint64(a.Number))
 	if err != nil && len(s.records) > 0 { // the first can be made: the load is more than a scenario may have
-		r := trial.Record{Number: a.Number, Phase: a.Phase, Load: a.Load, Verdict: search.Undelivered, Limit: trial.ByGenerator, Final: true, Started: s.now().UTC(), Why: oneLine(err)}
+		r := trial.Record{Number: a.Number, Phase: a.Phase, Load: a.Load, Verdict: search.Undelivered, Limit: trial.ByGenerator, Final: true, Started: s.now().UTC(), Why: trial.OneLine(err)}
 		return r, s.keep(r)
 	}
 	if err != nil {
@@ -114,7 +113,7 @@ func (s *searching) record(ctx context.Context, a search.Asked) (trial.Record, e
 		err = s.o.Check(t)
 	}
 	if err != nil {
-		if r.Why, r.Final = oneLine(err), true; errors.Is(err, trial.ErrTarget) {
+		if r.Why, r.Final = trial.OneLine(err), true; errors.Is(err, trial.ErrTarget) {
 			r.Limit = trial.ByTarget
 		}
 	} else {
@@ -153,11 +152,9 @@ func (s *searching) keep(r trial.Record) error {
 
 // lose stops a search that cannot be kept: of the load nothing is said.
 func (s *searching) lose(err error) error {
-	s.unkept, s.why = err, oneLine(err)
+	s.unkept, s.why = err, trial.OneLine(err)
 	return fmt.Errorf("%w: %w", search.ErrStop, err)
 }
-
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func (s *searching) timeIsUp() bool { return !s.o.Until.IsZero() && !s.now().Before(s.o.Until) }
 

@@ -166,33 +166,26 @@ func ofPlaces(k report.CauseKind) bool {
 
 // unknown says why arithmetic does not tell; "" when it does.
 func (q *Question) unknown() string {
+	if q.Alone.Devices == 0 {
+		return "an agent on a machine of this kind holds no device: it has " + q.Alone.By
+	}
 	short := false
 	for _, u := range q.Uses {
 		for _, k := range u.Short {
-			if ofProcessors(k) || ofPlaces(k) {
-				return q.unmeasured(ofProcessors(k))
+			switch {
+			case ofProcessors(k) && (q.Operations == 0 || q.Cost.Each() == 0):
+				return "processors were short, and what an operation takes of them was not measured"
+			case ofProcessors(k), ofPlaces(k):
+				return ""
 			}
 			short = true
 		}
 	}
 	switch {
-	case q.Alone.Devices == 0:
-		return "an agent on a machine of this kind holds no device: it has " + q.Alone.By
 	case short:
 		return "what kept the generator back is nothing that more agents have more of: neither processors nor memory, descriptors or ports were short"
 	case q.Uses != nil:
 		return "no process that ran devices was seen to be short of anything"
-	}
-	return ""
-}
-
-// unmeasured says that processors were short, and not what an operation takes of them; "" when it is known, or not needed.
-func (q *Question) unmeasured(needed bool) string {
-	switch {
-	case q.Alone.Devices == 0:
-		return "an agent on a machine of this kind holds no device: it has " + q.Alone.By
-	case needed && (q.Operations == 0 || q.Cost.Each() == 0):
-		return "processors were short, and what an operation takes of them was not measured"
 	}
 	return ""
 }

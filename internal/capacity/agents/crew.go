@@ -6,16 +6,12 @@ import (
 	"github.com/twinfleet/twinfleet/internal/fit"
 	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/scenario"
-	"github.com/twinfleet/twinfleet/scenario/plan"
-	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // Crew is who runs the devices of trials.
 type Crew struct {
 	Agents    int  // how many; 0 for the process of the search
 	Elsewhere bool // they were started by others, perhaps on other machines
-	// Facts are what this machine allows, read anew when nil.
-	Facts *host.Facts
 }
 
 // Trials are those of a search that the generator ended.
@@ -49,20 +45,23 @@ func (c Crew) Need(x Trials) *Need {
 		n.Unknown = "a scenario cannot have that load"
 		return n
 	}
-	facts, err := c.facts()
+	facts, err := host.Read()
 	if err != nil {
 		n.Unknown = "what this machine allows cannot be read"
 		return n
 	}
-	hub := sc.Target.Can().InProcess
-	if c.Elsewhere {
-		weakest(&facts, last.Uses, x.Records)
+	var hub *fit.Hub // what it needs in a process of its own
+	if sc.Target.Can().InProcess {
+		hub = fit.HubOf(sc, 1)
 	}
-	q := Question{Load: last.Load, Devices: sc.Devices(), Tried: c.Agents, Uses: last.Uses, Here: !c.Elsewhere, Hub: hub, Cores: facts.Cores}
+	if c.Elsewhere {
+		weakest(&facts, sc, x.Records)
+	}
+	q := Question{Load: last.Load, Devices: sc.Devices(), Tried: c.Agents, Uses: last.Uses, Here: !c.Elsewhere, Hub: hub != nil, Cores: facts.Cores}
 	if r := told(x.Records); r != nil {
 		share := 0.0
-		if hub && c.Agents == 0 {
-			share = hubShare(sc)
+		if hub != nil && c.Agents == 0 {
+			share = hubShare(sc, hub)
 		}
 		q.Cost = CostOf(r, share)
 		q.Cost.Delivered = r.Verdict != search.Undelivered
@@ -70,18 +69,11 @@ func (c Crew) Need(x Trials) *Need {
 	}
 	q.Alone = fit.Hold(sc, facts, 1)
 	beside := facts
-	if hub {
-		beside.MemoryAvailable -= min(beside.MemoryAvailable, hubMemory(sc))
+	if hub != nil {
+		beside.MemoryAvailable -= min(beside.MemoryAvailable, hub.Memory)
 	}
 	q.Room = func(n int) fit.Room { return fit.Hold(sc, beside, n) }
 	return Of(q)
-}
-
-func (c Crew) facts() (host.Facts, error) {
-	if c.Facts != nil {
-		return *c.Facts, nil
-	}
-	return host.Read()
 }
 
 // told is the trial that tells what operations take of processors: of the highest load that was delivered, or else the last that was not.
@@ -107,9 +99,10 @@ func operations(v trial.Vary, measured, of, load float64) float64 {
 	return max(0, measured+load-of)
 }
 
-// weakest makes facts those of the weakest agent, as far as any trial tells.
-func weakest(facts *host.Facts, last []trial.Use, records []trial.Record) {
-	uses := last
+// weakest makes facts those of the weakest agent, as far as any trial tells. The ports of a trial are of all source addresses towards all hubs,
+// those of facts of one towards one.
+func weakest(facts *host.Facts, sc *scenario.Scenario, records []trial.Record) {
+	var uses []trial.Use
 	for i := len(records) - 1; i >= 0 && len(uses) == 0; i-- {
 		uses = records[i].Uses
 	}
@@ -122,10 +115,11 @@ func weakest(facts *host.Facts, last []trial.Use, records []trial.Record) {
 			*x = n
 		}
 	}
+	ways := max(1, len(sc.Fleet.SourceAddresses)) * sc.Target.Destinations()
 	for _, u := range uses {
 		least(&facts.Cores, u.Cores)
 		least(&facts.Descriptors, u.Descriptors)
-		least(&facts.Ports, u.Ports)
+		least(&facts.Ports, u.Ports/ways)
 		if u.Memory > 0 && (facts.Memory == 0 || u.Memory < facts.Memory) {
 			facts.Memory, facts.MemoryAvailable = u.Memory, u.Memory
 		}
@@ -139,35 +133,11 @@ func weakest(facts *host.Facts, last []trial.Use, records []trial.Record) {
 	facts.Cores = max(1, facts.Cores)
 }
 
-// apart is what plan says of a scenario with the embedded hub in the process of the devices, and of one with it in another.
-func apart(sc *scenario.Scenario) (with, without plan.Machine, ok bool) {
-	other := *sc
-	other.Target.Kind, other.Target.Transport, other.Target.Plain = spec.Apart, spec.TCP, true
-	a, err := plan.Make(sc, plan.Options{Quick: true})
-	if err != nil {
-		return with, without, false
-	}
-	b, err := plan.Make(&other, plan.Options{Quick: true})
-	if err != nil {
-		return with, without, false
-	}
-	return a.Machine, b.Machine, true
-}
-
 // hubShare is the embedded hub's part of the processors that a process takes with it; 0 when that cannot be told, which makes devices dear.
-func hubShare(sc *scenario.Scenario) float64 {
-	with, without, ok := apart(sc)
-	if !ok || with.Processors <= 0 || without.Processors > with.Processors {
+func hubShare(sc *scenario.Scenario, hub *fit.Hub) float64 {
+	devices := fit.Demand(sc, sc.Devices(), 1).Processors
+	if hub.Processors <= 0 {
 		return 0
 	}
-	return 1 - without.Processors/with.Processors
-}
-
-// hubMemory is what the embedded hub takes of memory, in bytes.
-func hubMemory(sc *scenario.Scenario) uint64 {
-	with, without, ok := apart(sc)
-	if !ok || without.Memory > with.Memory {
-		return 0
-	}
-	return with.Memory - without.Memory
+	return hub.Processors / (hub.Processors + devices)
 }

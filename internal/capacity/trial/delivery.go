@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -30,7 +31,7 @@ type Use struct {
 // Undelivered says why the load of a run was not made in some of its stages; "" when it was. A run that lost an agent did not make it, whenever
 // that was.
 func Undelivered(run *report.Run, stages ...string) string {
-	if why := lost(run); why != "" {
+	if why := Lost(run); why != "" {
 		return why
 	}
 	for _, h := range generators(run) {
@@ -51,14 +52,44 @@ func Undelivered(run *report.Run, stages ...string) string {
 	return ""
 }
 
-// lost says which agent a run lost; "" for none.
-func lost(run *report.Run) string {
+// Lost says which agent a run lost; "" for none.
+func Lost(run *report.Run) string {
 	for i := range run.Agents {
 		if a := &run.Agents[i]; a.Lost != nil {
 			return fmt.Sprintf("agent %s was lost with %s: %s", a.Name, human.Number(a.Lost.Devices, "device"), a.Lost.Why)
 		}
 	}
 	return ""
+}
+
+// Untold says of which threshold nothing can be said, and why, in a run whose load was made; "" for none. rules are those that were judged, in
+// their order. What is asked of a stage that only prepares is left alone when that stage, or the one before it, was not made as asked: the load is
+// not about it.
+func Untold(run *report.Run, rules []threshold.Threshold, preparing []string) string {
+	for i := range run.Thresholds {
+		v := &run.Thresholds[i]
+		if !v.CannotSay {
+			continue
+		}
+		if i < len(rules) && slices.Contains(preparing, rules[i].Scope.Stage) && !madeUpTo(run.Generator, rules[i].Scope.Stage) {
+			continue
+		}
+		return v.Threshold + ": " + v.Why
+	}
+	return ""
+}
+
+// madeUpTo reports whether a stage and the one before it, which may end late, were made as asked.
+func madeUpTo(h *report.Health, stage string) bool {
+	if h == nil {
+		return true
+	}
+	for i := range h.Stages {
+		if h.Stages[i].Name == stage {
+			return h.Stages[i].AsAsked && (i == 0 || h.Stages[i-1].AsAsked)
+		}
+	}
+	return true
 }
 
 // generator is a process that made a part of the load.

@@ -100,7 +100,7 @@ func (b *Base) Run(ctx context.Context, t *Trial, start Start, baseline float64,
 	case why != nil && stopped: // whatever it says: it was not given the time
 		err = fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
 	case why != nil && run.Outcome != report.Interrupted:
-		r.unmade(oneLine(why), final)
+		r.unmade(OneLine(why), final)
 		r.Away = !final
 	default:
 		err = b.judge(&r, run, hold, w)
@@ -158,8 +158,8 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 	switch {
 	case run.Outcome == report.Interrupted:
 		return fmt.Errorf("%w: %s", ErrInterrupted, run.Reason)
-	case lost(run) != "": // before all that follows from it
-		r.unmade(lost(run), false)
+	case Lost(run) != "": // before all that follows from it
+		r.unmade(Lost(run), false)
 		r.Away = true
 		return nil
 	case w.seen.gone && b.quota(run.Totals):
@@ -189,7 +189,7 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		return nil
 	}
 	r.Close = b.isClose(hold, w.seen.parts) || float64(r.Offered)*hold.Elapsed.Seconds() < few
-	switch rising := b.rising(w); {
+	switch rising, untold := b.rising(w), Untold(run, w.trial.Scenario.Thresholds, Preparing()); {
 	case len(missed) > 0:
 		r.Verdict = search.Missed
 		r.Why = strings.Join(missed, "; ")
@@ -214,6 +214,8 @@ func (b *Base) judge(r *Record, run *report.Run, hold *metrics.Snapshot, w *watc
 		if limit, class := b.limit(r, run, hold); limit != ByTarget {
 			r.Limit, r.Class = limit, class
 		}
+	case untold != "":
+		r.unmade(untold, false)
 	default:
 		r.Verdict = search.Held
 	}
@@ -234,7 +236,7 @@ func connects(run *report.Run) uint64 {
 func missedOf(all []threshold.Verdict) (missed []string) {
 	for i := range all {
 		switch v := &all[i]; {
-		case v.CannotSay: // the generator's stages tell
+		case v.CannotSay: // Untold tells
 		case !v.Pass:
 			missed = append(missed, v.Threshold+": "+v.Observed)
 		}
@@ -502,7 +504,8 @@ func (b *Base) Floor() float64 {
 	return max(least, part*tightest)
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// OneLine is what an error says, in a line: of errors that came together one after the other.
+func OneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // Seconds writes a time for people: 12.5 ms, 1.25 s.
 func Seconds(s float64) string {

@@ -3,6 +3,7 @@
 package exercise_test
 
 import (
+	"context"
 	"math"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/rollout/exercise"
 	"github.com/twinfleet/twinfleet/internal/capacity/search"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -103,6 +105,38 @@ thresholds: {connect: ["p(99) < 100ms"]}
 		if r.Verdict != want || (want == search.Missed) != (r.Class == "connections") {
 			t.Errorf("%.4g/s: %s %s", r.Rate, r.Verdict, r.Class)
 		}
+	}
+}
+
+// unsure is an engine of whose first threshold nothing can be said.
+type unsure struct{ *engine.Engine }
+
+func (u unsure) Run(ctx context.Context) *report.Run {
+	run := u.Engine.Run(ctx)
+	run.Thresholds[0].Pass, run.Thresholds[0].CannotSay, run.Thresholds[0].Why = false, true, "a clock is unsure"
+	return run
+}
+
+// A fleet has come up, or back, when all that was asked of it was told.
+func TestUntold(t *testing.T) {
+	b, err := exercise.NewBase(loader(small), exercise.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []exercise.Part{exercise.BringUp, exercise.Storm} {
+		x, err := b.Make(exercise.Asked{Number: 1, Part: part, Devices: 200, Rate: 90, Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			r, err := b.Run(t.Context(), x, func(o engine.Options) trial.Engine {
+				o.AllowSaturated = true
+				return unsure{engine.New(o)}
+			})
+			if err != nil || r.Verdict != search.Undelivered || r.Limit != trial.ByGenerator || !strings.HasSuffix(r.Why, "): a clock is unsure") {
+				t.Errorf("%s: %s %s %q, %v", part, r.Verdict, r.Limit, r.Why, err)
+			}
+		})
 	}
 }
 

@@ -47,7 +47,7 @@ func (b *Base) Run(ctx context.Context, t *Trial, start trial.Start) (Record, er
 	case why != nil && context.Cause(ctx) != nil: // whatever it says: it was not given the time
 		err = fmt.Errorf("%w: %s", trial.ErrInterrupted, run.Reason)
 	case why != nil && run.Outcome != report.Interrupted:
-		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, strings.ReplaceAll(why.Error(), "\n", "; ")
+		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, trial.OneLine(why)
 		r.Away = !final
 	default:
 		err = b.read(&r, run, t)
@@ -71,12 +71,10 @@ func (b *Base) read(r *Record, run *report.Run, t *Trial) error {
 	if run.Outcome == report.Interrupted {
 		return fmt.Errorf("%w: %s", trial.ErrInterrupted, run.Reason)
 	}
-	for i := range run.Agents {
-		if run.Agents[i].Lost != nil { // before all that follows from it
-			r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, trial.Undelivered(run)
-			r.Away = true
-			return nil
-		}
+	if lost := trial.Lost(run); lost != "" { // before all that follows from it
+		r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, lost
+		r.Away = true
+		return nil
 	}
 	up, gather, storm := stageOf(run, StageUp), stageOf(run, StageGather), stageOf(run, StageStorm)
 	last := gather
@@ -298,6 +296,9 @@ func (b *Base) judge(r *Record, run *report.Run, t *Trial, up, gather, storm *re
 	r.Close = isClose(r, t, worst)
 	if len(why) == 0 {
 		r.Verdict = search.Held
+		if untold := trial.Untold(run, t.Scenario.Thresholds, preparing(t)); untold != "" {
+			r.Verdict, r.Limit, r.Why = search.Undelivered, trial.ByGenerator, untold
+		}
 		return
 	}
 	r.Verdict, r.Why = search.Missed, strings.Join(why, "; ")

@@ -77,6 +77,7 @@ type Row struct {
 	Clean     bool           `json:"clean"`               // the fleet had come up with nothing throttled and nothing failed
 	Missed    int            `json:"missed_thresholds"`   // number
 	Why       string         `json:"why,omitempty"`
+	noRoom    bool           // the target cannot be made large enough for the fleet
 }
 
 // Mixed is what a Row says when groups have different back-offs.
@@ -109,6 +110,7 @@ func rowOf(r *exercise.Record, own string) Row {
 	row := Row{
 		Devices: r.Devices, Backoff: r.Backoff, Seed: r.Seed, Verdict: r.Verdict, Back99: r.Back99, BackAll: r.BackAll, Peak: r.Peak, Throttled: r.Throttled, Refused: r.Refused,
 		Failed: r.Failed, Attempts: r.Attempts, BurstOf: r.BurstOf, Burst: r.Burst, LeftOver: r.LeftOver, Clean: r.Clean, Missed: len(r.Missed), Why: r.Why,
+		noRoom: r.Verdict == search.Undelivered && r.Limit == trial.ByTarget,
 	}
 	if row.Backoff == "" {
 		row.Backoff = own

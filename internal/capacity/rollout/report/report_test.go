@@ -72,7 +72,16 @@ func TestForms(t *testing.T) {
 	gone := &told.Answer{Scenario: "site", Target: "broker 127.0.0.1:1", Devices: 10, Version: "test", End: answer.Unreachable, Why: "the target cannot be loaded: nothing listens at the target"}
 	stopped := whole()
 	stopped.End, stopped.Why, stopped.Trials, stopped.Advice = search.Stopped, "stopped", stopped.Trials[:5], nil
-	for name, a := range map[string]*told.Answer{"whole": whole(), "generator": silent, "below": below, "unreachable": gone, "stopped": stopped} {
+	room := whole() // the hubs cannot have the fleet
+	room.End, room.Why = search.Generator, "the target has too little room: in 1 process the embedded hub has room for 960 of 2,000 connections; --hubs 3 has it for all"
+	room.Trials, room.Advice = room.Trials[:1], nil
+	room.Trials[0].Verdict, room.Trials[0].Limit, room.Trials[0].Why = search.Undelivered, trial.ByTarget, room.Why
+	room.BringUp.Answer = search.Answer{End: search.Generator, Over: 100}
+	larger := whole() // nor a larger one, whose storm was asked for
+	larger.End, larger.Why = search.Generator, "the target has too little room: in 3 processes the embedded hub has room for 2,880 of 4,000 connections; --hubs 5 has it for all"
+	larger.Trials[6] = larger.Trials[5]
+	larger.Trials[6].Devices, larger.Trials[6].Verdict, larger.Trials[6].Limit, larger.Trials[6].Why = 4000, search.Undelivered, trial.ByTarget, larger.Why
+	for name, a := range map[string]*told.Answer{"whole": whole(), "generator": silent, "room": room, "larger": larger, "below": below, "unreachable": gone, "stopped": stopped} {
 		a.Complete()
 		for form, write := range map[string]func(b *bytes.Buffer) error{
 			"txt":  func(b *bytes.Buffer) error { return a.Text(b, color.Style{}) },

@@ -33,6 +33,8 @@ func (a *Answer) Headline() string {
 	switch {
 	case a.End == answer.Unreachable:
 		return "no answer: the target cannot be loaded"
+	case a.End == search.Generator && b.Held == 0 && a.byRoom(false):
+		return "the target has no room for " + devices
 	case a.End == search.Generator && b.Held == 0:
 		return fmt.Sprintf("the generator did not deliver %s devices; of the target nothing can be said", rate(b.Over))
 	case a.End == search.Below:
@@ -46,6 +48,9 @@ func (a *Answer) Headline() string {
 	if b.End == search.AtLeast || b.End == search.Generator {
 		text = fmt.Sprintf("%s come up at %s at least, in %s", devices, rate(b.Held), roughly(b.Takes))
 	}
+	if a.End == search.Generator && b.End != search.Generator && a.byRoom(true) {
+		return text + "; the target has no room for the fleets of all storms"
+	}
 	if a.End == search.Generator {
 		return text + "; the generator did not deliver what comes after"
 	}
@@ -53,6 +58,17 @@ func (a *Answer) Headline() string {
 		text += "; a storm takes " + within(row.BackAll)
 	}
 	return text
+}
+
+// byRoom reports whether the last trial that was not made, of storms or of bringing up, was not since the target cannot be made large enough for
+// its fleet.
+func (a *Answer) byRoom(storm bool) bool {
+	for i := len(a.Trials) - 1; i >= 0; i-- {
+		if r := &a.Trials[i]; r.IsStorm() == storm && r.Verdict == search.Undelivered {
+			return r.Limit == trial.ByTarget
+		}
+	}
+	return false
 }
 
 func (a *Answer) lowest() float64 {
@@ -99,7 +115,7 @@ func (a *Answer) BringUpLines() []string {
 			say("%s", text)
 		}
 	}
-	if b.End == search.Generator {
+	if b.End == search.Generator && !a.byRoom(false) { // that the headline says
 		say("the generator did not deliver %s: run this on a larger machine, or the target on another one", rate(b.Over))
 		if b.Need != nil {
 			lines = append(lines, b.Need.Lines(trial.ConnectRate.Text)...)
@@ -265,7 +281,11 @@ func (a *Answer) BackoffRows() [][]string {
 // figures are those of a storm, for people.
 func figures(r *Row, name string) []string {
 	if r.Verdict == search.Undelivered {
-		return []string{name, "generator", "-", "-", "-", "-", "-", "-", "-"}
+		why := "generator"
+		if r.noRoom {
+			why = "no room"
+		}
+		return []string{name, why, "-", "-", "-", "-", "-", "-", "-"}
 	}
 	return []string{
 		name, back(r.Back99), back(r.BackAll), rate(r.Peak), count(r.Throttled), count(r.Refused), count(r.Failed), fmt.Sprintf("%.1f", r.Attempts), count(uint64(r.Missed)),
