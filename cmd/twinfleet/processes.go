@@ -127,8 +127,8 @@ func startAgents(ctx context.Context, commands []launch.Command, survive bool) (
 	return g, nil
 }
 
-// hubReady says by what a hub has said whether it listens: then it says where, for programs.
-func hubReady(_, line string) bool { return strings.HasPrefix(line, "{") }
+// hubReady says by what a hub has said whether it listens: then it says where, for programs. Its log may be lines of JSON, too.
+func hubReady(_, line string) bool { return strings.HasPrefix(line, `{"address":`) }
 
 // watchHubs has a run fail when a process of its own hub ends: its devices have no target any more, which is nothing of the target's doing. The
 // returned function ends the watching.

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +33,21 @@ func TestHubArgs(t *testing.T) {
 		}
 		if err := newHub(env{}).ParseFlags(args); err != nil {
 			t.Errorf("%s: %v", x.target, err)
+		}
+	}
+}
+
+// A hub is ready when it says where it listens, not when it logs something before, also as JSON.
+func TestHubReady(t *testing.T) {
+	ready, err := json.Marshal(announcement{Address: "127.0.0.1:8883"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logged := &bytes.Buffer{}
+	slog.New(slog.NewJSONHandler(logged, nil)).Info("a certificate was made", "address", "localhost")
+	for line, want := range map[string]bool{string(ready): true, logged.String(): false, "": false} {
+		if got := hubReady("hub-1", line); got != want {
+			t.Errorf("%s: ready is %t", line, got)
 		}
 	}
 }
