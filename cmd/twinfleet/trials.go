@@ -67,6 +67,15 @@ func (x *trialing) start(o engine.Options) trial.Engine {
 	return tuned{engine.New(o), o.Scenario.Fleet.Client, keep, x.hard, &ready}
 }
 
+// check says whether this machine can make a trial.
+func (x *trialing) check(sc *scenario.Scenario) error {
+	if x.crew.site != nil { // its agents say what they hold
+		return x.crew.check(sc)
+	}
+	_, err := preflight(sc, x.s.v.GetBool("force"))
+	return err
+}
+
 // tuned is an engine whose process collects its garbage as runs do, and whose record is kept.
 type tuned struct {
 	*engine.Engine
