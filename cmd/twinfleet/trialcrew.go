@@ -155,7 +155,6 @@ func (c *trialCrew) check(sc *scenario.Scenario) error {
 
 // engine makes the engine of a trial whose devices run in agents.
 func (c *trialCrew) engine(ctx context.Context, o engine.Options, tell func(string)) (ready readied, _ engine.Options) {
-	ready = readied{}
 	p, err := c.load.pack(o.Scenario)
 	if err != nil {
 		ready.why = err
