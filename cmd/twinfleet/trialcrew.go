@@ -30,8 +30,8 @@ type loader struct {
 	own  []string // keys that are set for all trials
 	once sync.Once
 
-	mu   sync.Mutex // protects the following field
-	sets map[*scenario.Scenario][]string
+	mu   sync.Mutex                      // protects the following field
+	sets map[*scenario.Scenario][]string // what pack needs of the scenarios that were loaded; nil where none travels
 }
 
 // load reads the scenario with further keys set.
@@ -44,7 +44,9 @@ func (l *loader) load(set []string) (*scenario.Scenario, error) {
 	l.once.Do(func() { sayTrust(l.env, sc) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sets[sc] = all
+	if l.sets != nil {
+		l.sets[sc] = all
+	}
 	return sc, nil
 }
 
@@ -78,6 +80,7 @@ func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 	if err != nil || n == 0 {
 		return err
 	}
+	l.sets = make(map[*scenario.Scenario][]string)
 	sc, err := l.load(nil)
 	if err != nil {
 		return err

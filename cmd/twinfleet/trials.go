@@ -43,7 +43,7 @@ func (s settings) trials(e env, file string) (*loader, error) {
 	if file == standardInput {
 		file = "stdin"
 	}
-	return &loader{env: e, file: file, text: text, own: s.v.GetStringSlice("set"), sets: make(map[*scenario.Scenario][]string)}, nil
+	return &loader{env: e, file: file, text: text, own: s.v.GetStringSlice("set")}, nil
 }
 
 // start makes the engine of a trial, with who watches it.
