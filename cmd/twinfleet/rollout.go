@@ -39,7 +39,7 @@ func asksRollout(cmd *cobra.Command) (bool, error) {
 		return err == nil, err
 	}
 	for _, flag := range []string{"devices", "sizes"} {
-		if cmd.Flags().Changed(flag) { // the environment may have them for other commands
+		if s.typed(flag) {
 			return false, usagef("--%s needs --rollout", flag)
 		}
 	}

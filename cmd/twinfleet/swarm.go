@@ -69,14 +69,15 @@ func agentsAsked(s settings) (n int, remote bool, err error) {
 	return n, remote, nil
 }
 
-// numberOfAgents is how many were asked for; without any, the flags that say how a run on agents goes must not be given.
+// numberOfAgents is how many were asked for; without any, the flags that say how a run on agents goes must not be given to the command itself:
+// a line in the environment is for runs that have agents, too.
 func numberOfAgents(s settings, flags ...string) (int, error) {
 	n := s.v.GetInt("agents")
 	if n < 0 || n > mostAgents {
 		return 0, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
 	}
 	for _, flag := range flags {
-		if n == 0 && s.given(flag) {
+		if n == 0 && s.typed(flag) {
 			return 0, usagef("--%s says how a run on agents goes; give --agents N with it", flag)
 		}
 	}
