@@ -173,9 +173,15 @@ func (w *swarm) start(
 	if !again {
 		id = time.Now().UTC().Format("20060102-150405") + "-" + sc.Name
 	}
-	folder, err := w.folder(s, id, again && !remote)
-	if err != nil {
-		return nil, err
+	if id != filepath.Base(id) || id == ".." {
+		return nil, usagef("--resume: %q is no id of a run; it was printed when the run began, as in 20260102-150405-plant", id)
+	}
+	var folder string
+	var err error
+	if !remote || sc.Target.Kind == spec.Embedded { // else no process of the run has files here
+		if folder, err = w.folder(s, id, again && !remote); err != nil {
+			return nil, err
+		}
 	}
 	if sc.Target.Kind == spec.Embedded {
 		if again {
@@ -272,9 +278,6 @@ func forget(b *natsbus.Conn, store string, log *slog.Logger) {
 
 // folder is where the processes of a run on this machine have their files; of a run that is taken over it is there, and says what they are.
 func (w *swarm) folder(s settings, id string, local bool) (string, error) {
-	if id != filepath.Base(id) || id == ".." {
-		return "", usagef("--resume: %q is no id of a run; it was printed when the run began, as in 20260102-150405-plant", id)
-	}
 	root := s.v.GetString("out")
 	if root == "" { // not where others may write: what is kept there is secret
 		cache, err := os.UserCacheDir()
