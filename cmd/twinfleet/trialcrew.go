@@ -10,8 +10,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/internal/host"
-	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/swarm/cut"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -86,15 +84,14 @@ func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 		return err
 	}
 	if sc.Target.Kind == spec.Embedded {
-		none := connstring.Service{HostName: "127.0.0.1", Policy: "none", Key: sas.NewKey()}
-		if _, err := target.Elsewhere(sc, []connstring.Service{none}); err != nil {
-			return usagef("--agents: %w", err)
-		}
 		if sc.Target.Tier != "" && x.s.v.GetInt("hubs") > 1 {
 			return usagef("--hubs: the limits of tier %s are those of one hub; what several of them hold is no answer", sc.Target.Tier)
 		}
 		if x.crew.hubs, err = hubProcesses(sc, x.s.v.GetInt("hubs")); err != nil {
 			return err
+		}
+		if _, err := target.Elsewhere(sc, made(x.crew.hubs)); err != nil {
+			return usagef("--agents: %w", err)
 		}
 	}
 	if x.crew.facts, err = host.Read(); err != nil {
