@@ -331,7 +331,7 @@ func settleAgents(sc *scenario.Scenario, agents int, remote bool) (*scenario.Sce
 
 // hubs starts the embedded hub in processes of its own.
 func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, folder string) (*scenario.Scenario, error) {
-	n, err := hubProcesses(sc, s.v.GetInt("hubs"))
+	n, err := hubProcesses(sc, fit.Active(sc), s.v.GetInt("hubs"))
 	if err != nil {
 		return sc, err
 	}
@@ -339,7 +339,7 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 	if err != nil {
 		return sc, fmt.Errorf("reading what this machine allows: %w", err)
 	}
-	if err := roomInHubs(sc, n, facts.Descriptors); err != nil {
+	if err := roomInHubs(sc, n, facts); err != nil {
 		return sc, withCode(codeUsage, err)
 	}
 	commands, files := hubCommands(sc, n, folder, filepath.Join(folder, "certs"))

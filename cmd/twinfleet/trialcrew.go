@@ -87,7 +87,8 @@ func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 		if sc.Target.Tier != "" && x.s.v.GetInt("hubs") > 1 {
 			return usagef("--hubs: the limits of tier %s are those of one hub; what several of them hold is no answer", sc.Target.Tier)
 		}
-		if x.crew.hubs, err = hubProcesses(sc, x.s.v.GetInt("hubs")); err != nil {
+		// All devices, whatever its stages say: trials have loads of their own.
+		if x.crew.hubs, err = hubProcesses(sc, sc.Devices(), x.s.v.GetInt("hubs")); err != nil {
 			return err
 		}
 		if _, err := target.Elsewhere(sc, made(x.crew.hubs)); err != nil {
@@ -147,7 +148,7 @@ func (c *trialCrew) check(sc *scenario.Scenario) error {
 	if c.hubs == 0 {
 		return nil
 	}
-	if err := roomInHubs(sc, c.hubs, c.facts.Descriptors); err != nil {
+	if err := roomInHubs(sc, c.hubs, c.facts); err != nil {
 		return fmt.Errorf("%w: %w", trial.ErrTarget, err)
 	}
 	return nil
