@@ -130,7 +130,8 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	x.out = progress.New(progressTo, color.Style{Color: colored}, o.Vary, width)
 	x.shown = x.out.Line
 	defer x.out.Close()
-	o.Start, o.Check, o.Begin, o.End = x.start, x.check, x.out.Begin, x.out.End
+	o.Start, o.Begin, o.End = x.start, x.out.Begin, x.out.End
+	o.Check = func(t *trial.Trial) error { return x.check(t.Scenario) }
 	found, err := session.New(o)
 	if err != nil {
 		return capacityUsage(err)
@@ -273,15 +274,6 @@ func shareOf(text string) (float64, error) {
 		return 0, fmt.Errorf("%q: write a share from 1%% to 50%%", text)
 	}
 	return share / 100, nil
-}
-
-// check says whether this machine can make a trial.
-func (x *searching) check(t *trial.Trial) error {
-	if x.crew.site != nil { // its agents say what they hold
-		return x.crew.check(t.Scenario)
-	}
-	_, err := preflight(t.Scenario, x.s.v.GetBool("force"))
-	return err
 }
 
 // tell says what is going to happen, and how long it may take.

@@ -47,10 +47,10 @@ func (s settings) crewOf(sc *scenario.Scenario) (*crew, error) {
 	}
 	own, hub := sc, (*fit.Hub)(nil)
 	if sc.Target.Kind == spec.Embedded {
-		if hubs, err = hubProcesses(sc, hubs); err != nil {
+		if hubs, err = hubProcesses(sc, fit.Active(sc), hubs); err != nil {
 			return nil, err
 		}
-		hub = fit.HubOf(sc, hubs)
+		hub = fit.HubOf(sc, hubs, facts.Cores)
 		if own, err = target.Elsewhere(sc, made(hubs)); err != nil {
 			return nil, usagef("--agents: %w", err)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/fit"
+	"github.com/twinfleet/twinfleet/internal/host"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/swarm/launch"
 	"github.com/twinfleet/twinfleet/internal/swarm/lead"
@@ -25,12 +26,10 @@ import (
 // hubHolds is how many connections one hub process is given: it may open 20,000 files where the usual limit cannot be raised.
 const hubHolds = 15_000
 
-// hubSpare is how many files a hub process has open beside its connections, at most.
-const hubSpare = 200
-
-// hubProcesses is in how many processes the embedded hub of a scenario runs, of which so many were asked for; 0 leaves it to the program. With a
-// tier it never makes several by itself: each of them would have the limits of the whole hub, and what several hold one does not.
-func hubProcesses(sc *scenario.Scenario, asked int) (int, error) {
+// hubProcesses is in how many processes the embedded hub of a scenario runs with so many devices active at once, of which so many were asked for;
+// 0 leaves it to the program. With a tier it never makes several by itself: each of them would have the limits of the whole hub, and what several
+// hold one does not.
+func hubProcesses(sc *scenario.Scenario, active, asked int) (int, error) {
 	switch {
 	case asked < 0 || asked > mostAgents:
 		return 0, usagef("--hubs: %d is not from 0 to %s", asked, human.Count(mostAgents))
@@ -39,26 +38,29 @@ func hubProcesses(sc *scenario.Scenario, asked int) (int, error) {
 	case sc.Target.Tier != "":
 		return 1, nil
 	default:
-		return max(1, (sc.Connections(sc.Devices())+hubHolds-1)/hubHolds), nil
+		return max(1, (sc.Connections(active)+hubHolds-1)/hubHolds), nil
 	}
 }
 
-// roomInHubs reports whether so many processes of the embedded hub, each of which may open so many files, can have the connections of a scenario;
-// 0 files are as many as they like.
-func roomInHubs(sc *scenario.Scenario, hubs, files int) error {
-	needs, each := sc.Connections(sc.Devices()), files-hubSpare
-	if files == 0 || needs <= hubs*each {
+// roomInHubs reports whether so many processes of the embedded hub can have the connections of a scenario with the descriptors that each may have
+// on a machine; facts.Descriptors of 0 are as many as they like.
+func roomInHubs(sc *scenario.Scenario, hubs int, facts host.Facts) error {
+	needs := fit.HubOf(sc, hubs, facts.Cores).Descriptors
+	if facts.Descriptors == 0 || needs <= facts.Descriptors {
 		return nil
 	}
-	enough, each1 := "no number of --hubs", max(0, each)
-	if each > 0 {
-		enough = fmt.Sprintf("--hubs %d", (needs+each-1)/each)
+	each, enough := "", "no number of --hubs is enough"
+	if hubs > 1 {
+		each = " each"
 	}
-	text := fmt.Sprintf("in %s the embedded hub has room for %s of %s; %s has it for all", processes(hubs), human.Count(hubs*each1), human.Number(needs, "connection"), enough)
-	if t := &sc.Target; t.Tier != "" {
-		text += fmt.Sprintf(", as so many hubs, each with the limits of %s of %s", human.Number(t.Units, "unit"), t.Tier)
+	if n := fit.HubsFor(sc, mostAgents, facts.Descriptors, facts.Cores); n > 0 {
+		enough = fmt.Sprintf("--hubs %d is enough", n)
+		if t := &sc.Target; t.Tier != "" {
+			enough += fmt.Sprintf(", as so many hubs, each with the limits of %s of %s", human.Number(t.Units, "unit"), t.Tier)
+		}
 	}
-	return errors.New(text)
+	return fmt.Errorf("in %s the embedded hub needs %s%s, and may have %s (ulimit -n); %s", processes(hubs), human.Number(needs, "descriptor"), each,
+		human.Count(facts.Descriptors), enough)
 }
 
 func processes(n int) string {
@@ -127,8 +129,8 @@ func startAgents(ctx context.Context, commands []launch.Command, survive bool) (
 	return g, nil
 }
 
-// hubReady says by what a hub has said whether it listens: then it says where, for programs.
-func hubReady(_, line string) bool { return strings.HasPrefix(line, "{") }
+// hubReady says by what a hub has said whether it listens: then it says where, for programs. Its log may be lines of JSON, too.
+func hubReady(_, line string) bool { return strings.HasPrefix(line, `{"address":`) }
 
 // watchHubs has a run fail when a process of its own hub ends: its devices have no target any more, which is nothing of the target's doing. The
 // returned function ends the watching.

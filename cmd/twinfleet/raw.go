@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 
@@ -37,9 +35,10 @@ func rawName(name string, takenOver bool) string {
 	}
 }
 
+// isThere reports whether a file is there for certain: where nothing can be looked at nothing can be made either, and who tries says why.
 func isThere(name string) bool {
 	_, err := os.Lstat(name)
-	return !errors.Is(err, fs.ErrNotExist)
+	return err == nil
 }
 
 // openRaw begins the file of a name; none has none.

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +26,11 @@ func TestRawName(t *testing.T) {
 		}
 		if err := os.WriteFile(got, nil, 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+	for _, x := range []string{"raw.csv.gz/raw.csv.gz", strings.Repeat("x", 300) + ".csv.gz"} { // nothing can be there
+		if got := rawName(name(x), true); got != name(x) {
+			t.Errorf("%s; want %s", got, name(x))
 		}
 	}
 	if got := rawName("", true); got != "" {

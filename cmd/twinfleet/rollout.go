@@ -23,7 +23,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
 	"github.com/twinfleet/twinfleet/report/color"
 	"github.com/twinfleet/twinfleet/report/human"
-	"github.com/twinfleet/twinfleet/scenario"
 )
 
 // addRolloutFlags gives the command the flags of a rollout study.
@@ -40,7 +39,7 @@ func asksRollout(cmd *cobra.Command) (bool, error) {
 		return err == nil, err
 	}
 	for _, flag := range []string{"devices", "sizes"} {
-		if cmd.Flags().Changed(flag) { // the environment may have them for other commands
+		if s.typed(flag) {
 			return false, usagef("--%s needs --rollout", flag)
 		}
 	}
@@ -198,15 +197,6 @@ func (s settings) rollout(e env, cmd *cobra.Command, file string) (o rollout.Opt
 	o.Load = l.load
 	o.Root, o.Anew, o.Version = s.v.GetString("out"), s.v.GetBool("fresh"), versionText()
 	return o, l, nil
-}
-
-// check says whether this machine can make a trial.
-func (x *rolling) check(sc *scenario.Scenario) error {
-	if x.crew.site != nil { // its agents say what they hold
-		return x.crew.check(sc)
-	}
-	_, err := preflight(sc, x.s.v.GetBool("force"))
-	return err
 }
 
 // tell says what is going to happen, and how long it may take.

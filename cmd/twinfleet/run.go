@@ -112,7 +112,7 @@ func runScenario(ctx context.Context, e env, cmd *cobra.Command, args []string) 
 	if err != nil {
 		return err
 	}
-	rawFile, err := openRaw(rawName(s.v.GetString("raw"), s.v.GetString("resume") != ""))
+	rawFile, err := openRaw(rawName(s.v.GetString("raw"), s.v.GetInt("agents") > 0 && s.v.GetString("resume") != ""))
 	if err != nil {
 		return err
 	}

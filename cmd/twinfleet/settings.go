@@ -18,7 +18,10 @@ import (
 
 // settings are the process's own values: flags over TWINFLEET_* environment variables over
 // a configuration file over defaults. Scenarios are not read with it: viper folds the case of keys.
-type settings struct{ v *viper.Viper }
+type settings struct {
+	v     *viper.Viper
+	flags *pflag.FlagSet // of the command
+}
 
 // addCommonFlags gives a command the flags that every long-running command takes.
 func addCommonFlags(c *cobra.Command) {
@@ -32,7 +35,7 @@ func addCommonFlags(c *cobra.Command) {
 // parser refuses a bad value wherever it came from.
 func loadSettings(c *cobra.Command) (settings, error) {
 	v := viper.New()
-	s := settings{v}
+	s := settings{v, c.Flags()}
 	if err := v.BindPFlags(c.Flags()); err != nil {
 		return s, fmt.Errorf("binding flags: %w", err)
 	}
@@ -66,6 +69,9 @@ func loadSettings(c *cobra.Command) (settings, error) {
 
 // given reports whether a flag's value was asked for, wherever, and is not its default.
 func (s settings) given(name string) bool { return s.v.IsSet(name) }
+
+// typed reports whether a flag was given to this command itself: the environment and a file may have it for others.
+func (s settings) typed(name string) bool { return s.flags.Changed(name) }
 
 func setFlag(f *pflag.Flag, v *viper.Viper) error {
 	if many, ok := f.Value.(pflag.SliceValue); ok {

@@ -90,11 +90,8 @@ type runOptions struct {
 
 // run starts what is a run's own, and gives the scenario as it runs there. Its swarm must be closed before the next one begins.
 func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel, o runOptions) (_ *scenario.Scenario, _ *trialSwarm, err error) {
-	x.mu.Lock()
-	ended := x.ended
-	x.mu.Unlock()
-	if ended != "" {
-		return sc, nil, fmt.Errorf("%w: %s", lead.ErrAgents, ended)
+	if err := x.leads(nil); err != nil { // before hubs are started
+		return sc, nil, err
 	}
 	x.runs++
 	w := &trialSwarm{} // closed by name: what is returned with an error is nil
@@ -131,19 +128,24 @@ func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel,
 	if w.ended != nil {
 		w.closes = append(w.closes, watchHubs(w.ended, l))
 	}
-	x.leads(l)
 	w.closes = append(w.closes, func() {
-		x.leads(nil)
+		_ = x.leads(nil) // that nobody leads is said to who is next
 		l.Close()
 	})
+	if err = x.leads(l); err != nil {
+		return sc, nil, err
+	}
 	return sc, w, nil
 }
 
-// leads notes who is told of agents that are no more.
-func (x *site) leads(l *lead.Lead) {
+// leads notes who is told of agents that are no more, nil for nobody. It fails when one is no more already: nobody tells of it again.
+func (x *site) leads(l *lead.Lead) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.lead = l
+	if x.lead = l; x.ended != "" {
+		return fmt.Errorf("%w: %s", lead.ErrAgents, x.ended)
+	}
+	return nil
 }
 
 // lost notes that the process of an agent of this machine has ended.

@@ -69,14 +69,15 @@ func agentsAsked(s settings) (n int, remote bool, err error) {
 	return n, remote, nil
 }
 
-// numberOfAgents is how many were asked for; without any, the flags that say how a run on agents goes must not be given.
+// numberOfAgents is how many were asked for; without any, the flags that say how a run on agents goes must not be given to the command itself:
+// a line in the environment is for runs that have agents, too.
 func numberOfAgents(s settings, flags ...string) (int, error) {
 	n := s.v.GetInt("agents")
 	if n < 0 || n > mostAgents {
 		return 0, usagef("--agents: %d is not from 0 to %s", n, human.Count(mostAgents))
 	}
 	for _, flag := range flags {
-		if n == 0 && s.given(flag) {
+		if n == 0 && s.typed(flag) {
 			return 0, usagef("--%s says how a run on agents goes; give --agents N with it", flag)
 		}
 	}
@@ -172,9 +173,15 @@ func (w *swarm) start(
 	if !again {
 		id = time.Now().UTC().Format("20060102-150405") + "-" + sc.Name
 	}
-	folder, err := w.folder(s, id, again && !remote)
-	if err != nil {
-		return nil, err
+	if id != filepath.Base(id) || id == ".." {
+		return nil, usagef("--resume: %q is no id of a run; it was printed when the run began, as in 20260102-150405-plant", id)
+	}
+	var folder string
+	var err error
+	if !remote || sc.Target.Kind == spec.Embedded { // else no process of the run has files here
+		if folder, err = w.folder(s, id, again && !remote); err != nil {
+			return nil, err
+		}
 	}
 	if sc.Target.Kind == spec.Embedded {
 		if again {
@@ -271,9 +278,6 @@ func forget(b *natsbus.Conn, store string, log *slog.Logger) {
 
 // folder is where the processes of a run on this machine have their files; of a run that is taken over it is there, and says what they are.
 func (w *swarm) folder(s settings, id string, local bool) (string, error) {
-	if id != filepath.Base(id) || id == ".." {
-		return "", usagef("--resume: %q is no id of a run; it was printed when the run began, as in 20260102-150405-plant", id)
-	}
 	root := s.v.GetString("out")
 	if root == "" { // not where others may write: what is kept there is secret
 		cache, err := os.UserCacheDir()
@@ -327,7 +331,7 @@ func settleAgents(sc *scenario.Scenario, agents int, remote bool) (*scenario.Sce
 
 // hubs starts the embedded hub in processes of its own.
 func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, folder string) (*scenario.Scenario, error) {
-	n, err := hubProcesses(sc, s.v.GetInt("hubs"))
+	n, err := hubProcesses(sc, fit.Active(sc), s.v.GetInt("hubs"))
 	if err != nil {
 		return sc, err
 	}
@@ -335,7 +339,7 @@ func (w *swarm) hubs(ctx context.Context, s settings, sc *scenario.Scenario, fol
 	if err != nil {
 		return sc, fmt.Errorf("reading what this machine allows: %w", err)
 	}
-	if err := roomInHubs(sc, n, facts.Descriptors); err != nil {
+	if err := roomInHubs(sc, n, facts); err != nil {
 		return sc, withCode(codeUsage, err)
 	}
 	commands, files := hubCommands(sc, n, folder, filepath.Join(folder, "certs"))

@@ -10,8 +10,6 @@ import (
 	"github.com/twinfleet/twinfleet/internal/capacity/agents"
 	"github.com/twinfleet/twinfleet/internal/capacity/trial"
 	"github.com/twinfleet/twinfleet/internal/host"
-	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
-	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/internal/swarm/cut"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/internal/target"
@@ -30,8 +28,8 @@ type loader struct {
 	own  []string // keys that are set for all trials
 	once sync.Once
 
-	mu   sync.Mutex // protects the following field
-	sets map[*scenario.Scenario][]string
+	mu   sync.Mutex                      // protects the following field
+	sets map[*scenario.Scenario][]string // what pack needs of the scenarios that were loaded; nil where none travels
 }
 
 // load reads the scenario with further keys set.
@@ -44,7 +42,9 @@ func (l *loader) load(set []string) (*scenario.Scenario, error) {
 	l.once.Do(func() { sayTrust(l.env, sc) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sets[sc] = all
+	if l.sets != nil {
+		l.sets[sc] = all
+	}
 	return sc, nil
 }
 
@@ -78,20 +78,21 @@ func (x *trialing) newCrew(ctx context.Context, l *loader) error {
 	if err != nil || n == 0 {
 		return err
 	}
+	l.sets = make(map[*scenario.Scenario][]string)
 	sc, err := l.load(nil)
 	if err != nil {
 		return err
 	}
 	if sc.Target.Kind == spec.Embedded {
-		none := connstring.Service{HostName: "127.0.0.1", Policy: "none", Key: sas.NewKey()}
-		if _, err := target.Elsewhere(sc, []connstring.Service{none}); err != nil {
-			return usagef("--agents: %w", err)
-		}
 		if sc.Target.Tier != "" && x.s.v.GetInt("hubs") > 1 {
 			return usagef("--hubs: the limits of tier %s are those of one hub; what several of them hold is no answer", sc.Target.Tier)
 		}
-		if x.crew.hubs, err = hubProcesses(sc, x.s.v.GetInt("hubs")); err != nil {
+		// All devices, whatever its stages say: trials have loads of their own.
+		if x.crew.hubs, err = hubProcesses(sc, sc.Devices(), x.s.v.GetInt("hubs")); err != nil {
 			return err
+		}
+		if _, err := target.Elsewhere(sc, made(x.crew.hubs)); err != nil {
+			return usagef("--agents: %w", err)
 		}
 	}
 	if x.crew.facts, err = host.Read(); err != nil {
@@ -147,7 +148,7 @@ func (c *trialCrew) check(sc *scenario.Scenario) error {
 	if c.hubs == 0 {
 		return nil
 	}
-	if err := roomInHubs(sc, c.hubs, c.facts.Descriptors); err != nil {
+	if err := roomInHubs(sc, c.hubs, c.facts); err != nil {
 		return fmt.Errorf("%w: %w", trial.ErrTarget, err)
 	}
 	return nil
@@ -155,7 +156,6 @@ func (c *trialCrew) check(sc *scenario.Scenario) error {
 
 // engine makes the engine of a trial whose devices run in agents.
 func (c *trialCrew) engine(ctx context.Context, o engine.Options, tell func(string)) (ready readied, _ engine.Options) {
-	ready = readied{}
 	p, err := c.load.pack(o.Scenario)
 	if err != nil {
 		ready.why = err

@@ -43,7 +43,7 @@ func (s settings) trials(e env, file string) (*loader, error) {
 	if file == standardInput {
 		file = "stdin"
 	}
-	return &loader{env: e, file: file, text: text, own: s.v.GetStringSlice("set"), sets: make(map[*scenario.Scenario][]string)}, nil
+	return &loader{env: e, file: file, text: text, own: s.v.GetStringSlice("set")}, nil
 }
 
 // start makes the engine of a trial, with who watches it.
@@ -65,6 +65,15 @@ func (x *trialing) start(o engine.Options) trial.Engine {
 	}
 	o.Agents = &ready
 	return tuned{engine.New(o), o.Scenario.Fleet.Client, keep, x.hard, &ready}
+}
+
+// check says whether this machine can make a trial.
+func (x *trialing) check(sc *scenario.Scenario) error {
+	if x.crew.site != nil { // its agents say what they hold
+		return x.crew.check(sc)
+	}
+	_, err := preflight(sc, x.s.v.GetBool("force"))
+	return err
 }
 
 // tuned is an engine whose process collects its garbage as runs do, and whose record is kept.

@@ -2,8 +2,10 @@ package fit
 
 import (
 	"math"
+	"sort"
 
 	"github.com/twinfleet/twinfleet/internal/host"
+	"github.com/twinfleet/twinfleet/internal/planning/span"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/plan"
 )
@@ -95,8 +97,9 @@ const (
 	hubTwin    = 2_000
 )
 
-// HubOf is what the embedded hub of a scenario needs in so many processes: what a run in one process needs beside its devices.
-func HubOf(sc *scenario.Scenario, processes int) *Hub {
+// HubOf is what the embedded hub of a scenario needs in so many processes, which use so many processors: what a run in one process needs beside
+// its devices.
+func HubOf(sc *scenario.Scenario, processes, cores int) *Hub {
 	s := newShare(sc)
 	h := &Hub{Processes: processes}
 	if s.empty() {
@@ -108,7 +111,49 @@ func HubOf(sc *scenario.Scenario, processes int) *Hub {
 	whole.sc = &own
 	h.Memory = uint64(max(0, whole.memory(s.fleet)-s.memory(s.fleet))) + uint64(processes)*hubProcess + uint64(s.fleet)*hubTwin
 	h.Processors = math.Round(1000*max(0, whole.processors(s.fleet)-s.processors(s.fleet))) / 1000
-	connections, descriptors := s.sockets(s.fleet)
-	h.Descriptors = (connections+processes-1)/processes + descriptors - connections
+	h.Descriptors = s.hubDescriptors(processes, cores)
 	return h
+}
+
+// HubsFor is the fewest processes, up to a number, of which each has enough descriptors for its part of a scenario's embedded hub; 0 when there is
+// no such number. A process may have so many descriptors, and uses so many processors.
+func HubsFor(sc *scenario.Scenario, most, descriptors, cores int) int {
+	s := newShare(sc)
+	if s.empty() {
+		return 1
+	}
+	n := 1 + sort.Search(most, func(i int) bool { return s.hubDescriptors(i+1, cores) <= descriptors })
+	if n > most {
+		return 0
+	}
+	return n
+}
+
+// Active is how many devices of a scenario are active at once, at the most.
+func Active(sc *scenario.Scenario) (most int) {
+	for _, x := range span.Of(sc) {
+		most = max(most, x.Peak())
+	}
+	return most
+}
+
+const (
+	// coresInBase is for how many processors scenario.Sockets has room: a hub has two descriptors for each, to wait for devices of MQTT and of AMQP.
+	coresInBase = 8
+	// unevenly is how many standard deviations a hub may have more connections than its part: which devices are active is drawn, and who is dealt
+	// evenly is the whole fleet.
+	unevenly = 5
+)
+
+// hubDescriptors is how many descriptors a hub has at the most that is one of so many. The service side may be at any of them with all it has.
+func (s *share) hubDescriptors(processes, cores int) int {
+	_, needed := s.sockets(s.fleet)
+	all := s.sc.Connections(s.active(1))
+	own := all
+	if processes > 1 {
+		part := float64(all) / float64(processes)
+		dealt := (s.sc.Connections(s.fleet) + processes - 1) / processes
+		own = min(all, dealt, int(math.Ceil(part+unevenly*math.Sqrt(part))))
+	}
+	return own + needed - all + 2*max(0, cores-coresInBase)
 }

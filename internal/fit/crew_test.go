@@ -96,12 +96,55 @@ func TestNeedsAgreesWithHold(t *testing.T) {
 func TestHubOf(t *testing.T) {
 	const gb = 1_000_000_000
 	sc := decode(t, fleet("{}", "client: lean, ", "60000"))
-	one, four := fit.HubOf(sc, 1), fit.HubOf(sc, 4)
-	if one.Memory < 100e6 || one.Memory > 2*gb || four.Memory <= one.Memory || one.Processors <= 0 || one.Descriptors != 60_072 || four.Descriptors != 15_042 {
+	one, four := fit.HubOf(sc, 1, 2), fit.HubOf(sc, 4, 2)
+	if one.Memory < 100e6 || one.Memory > 2*gb || four.Memory <= one.Memory || one.Processors <= 0 || one.Descriptors != 60_072 || four.Descriptors != 15_072 {
 		t.Errorf("%+v, %+v", one, four)
 	}
 	facts := host.Facts{Cores: 64, MemoryAvailable: gb, Unknown: host.UnknownPorts}
 	if alone, beside := fit.NewCrew(sc, facts, 2, nil), fit.NewCrew(sc, facts, 2, four); beside.Room.Devices >= alone.Room.Devices {
 		t.Errorf("%d devices beside the hub, %d without", beside.Room.Devices, alone.Room.Devices)
+	}
+}
+
+// How many descriptors a hub has follows the devices that are active at once, and which of them are its own: that is drawn, so that a hub may have
+// more than its part, but never more than are dealt to it. Many processors take some, too.
+func TestHubDescriptors(t *testing.T) {
+	const gateway = "{name: robots, count: 400, transport: amqp, devices_per_connection: 10}"
+	for _, x := range []struct {
+		group, stages    string
+		processes, cores int
+		want             int
+		active           int
+	}{
+		{"{name: robots, count: 400}", "{name: hold, duration: 1s, devices: 10}", 1, 2, 10 + 72, 10},
+		{"{name: robots, count: 400}", "{name: hold, duration: 1s, devices: 10}", 2, 2, 10 + 72, 10}, // all of ten may be at one
+		{"{name: robots, count: 400}", "{name: up, duration: 1s, devices: 300}, {name: down, duration: 1s, devices: 10}", 1, 2, 300 + 72, 300},
+		{"{name: robots, count: 400}", "{name: hold, duration: 1s, devices: 100}", 4, 2, 25 + 25 + 72, 100},
+		{"{name: robots, count: 400}", "{name: hold, duration: 1s, devices: 390}", 4, 2, 100 + 72, 390},
+		{"{name: robots, count: 400}", "{name: hold, duration: 1s, devices: 400}", 3, 2, 134 + 72, 400},
+		{"{name: robots, count: 400}", "{name: hold, duration: 1s, devices: 400}", 1, 64, 400 + 72 + 112, 400},
+		{gateway, "{name: hold, duration: 1s, devices: 400}", 1, 2, 40 + 72, 400},
+		{gateway, "{name: hold, duration: 1s, devices: 30}", 1, 2, 30 + 72, 30},
+		{gateway, "{name: hold, duration: 1s, devices: 30}", 4, 2, 10 + 72, 30},
+	} {
+		sc := decode(t, "fleet: {client: lean, groups: ["+x.group+"]}\nstages: ["+x.stages+"]\n")
+		if got := fit.HubOf(sc, x.processes, x.cores).Descriptors; got != x.want {
+			t.Errorf("%s, %s, in %d on %d: %d descriptors; want %d", x.group, x.stages, x.processes, x.cores, got, x.want)
+		}
+		if got := fit.Active(sc); got != x.active {
+			t.Errorf("%s: %d are active; want %d", x.stages, got, x.active)
+		}
+	}
+}
+
+// As few hubs as have enough descriptors: one fewer has too many connections.
+func TestHubsFor(t *testing.T) {
+	sc := decode(t, "fleet: {client: lean, groups: [{name: robots, count: 60000}]}\nstages: [{name: up, duration: 60s, devices: 30000}]\n")
+	for descriptors := 100; descriptors < 40_000; descriptors += 371 {
+		n := fit.HubsFor(sc, 1000, descriptors, 4)
+		enough := func(n int) bool { return fit.HubOf(sc, n, 4).Descriptors <= descriptors }
+		if n == 0 && enough(1000) || n > 0 && !enough(n) || n > 1 && enough(n-1) {
+			t.Errorf("%d hubs with %d descriptors each", n, descriptors)
+		}
 	}
 }

@@ -52,7 +52,7 @@ func (c Crew) Need(x Trials) *Need {
 	}
 	var hub *fit.Hub // what it needs in a process of its own
 	if sc.Target.Can().InProcess {
-		hub = fit.HubOf(sc, 1)
+		hub = fit.HubOf(sc, 1, facts.Cores)
 	}
 	if c.Elsewhere {
 		weakest(&facts, sc, x.Records)
