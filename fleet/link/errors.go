@@ -57,6 +57,8 @@ type RefusedError struct {
 	Code      byte   // of a CONNACK (MQTT 3.1.1 section 3.2.2.3): 1 to 255, of which 1 to 5 have a meaning; 0 for none
 	Condition string // error condition, such as amqp:not-found (AMQP 1.0 section 2.8.15), as the target wrote it; empty for none
 	Status    int    // 300 to 599, as HTTP has it; 0 for none
+	// Server is the other server that the target names (MQTT 5 section 3.2.2.3.16), with reason codes 156 and 157; empty for none.
+	Server string
 }
 
 // The return codes of CONNACK that say more than that the connection was refused.
@@ -275,3 +277,21 @@ func LostBecause(over error) error {
 	}
 	return errors.Join(ErrLost, over)
 }
+
+// DisconnectedError is why a connection ended that the target ended with a DISCONNECT (MQTT 5 section 3.14).
+type DisconnectedError struct {
+	Code   byte   // the reason code
+	Server string // the other server that it names; empty for none
+}
+
+// Error says what the reason code means.
+func (e *DisconnectedError) Error() string {
+	text := connackText(e.Code)
+	if text == "" {
+		return fmt.Sprintf("the target disconnected (reason code %d)", e.Code)
+	}
+	return fmt.Sprintf("the target disconnected: %s (reason code %d)", text, e.Code)
+}
+
+// Reason is what the reason code means, of a bounded set: package metrics/reason shows it.
+func (e *DisconnectedError) Reason() string { return e.Error() }

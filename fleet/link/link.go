@@ -5,6 +5,7 @@ package link
 import (
 	"context"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -16,12 +17,42 @@ type Message struct {
 	Payload []byte // not changed, nor kept after Publish or Handler returns
 	QoS     byte   // 0, 1 or 2
 	Retain  bool   // of a message that is sent: keep it; of one that arrived: it was kept
+	// Properties are those of MQTT 5; nil for none, and over any other protocol they are not sent.
+	Properties *Properties
+}
+
+// Version is a version of MQTT. The zero value is 3.1.1.
+type Version uint8
+
+// The versions of MQTT.
+const (
+	V311 Version = iota
+	V5
+)
+
+// UserProperty is a name and a value (MQTT 5 section 3.3.2.3.7). Names may repeat.
+type UserProperty struct{ Name, Value string }
+
+// Properties of a message (MQTT 5 section 3.3.2.3). Those of one that arrived are not to be kept after Handler returns, nor are their texts.
+type Properties struct {
+	User          []UserProperty // in their order
+	ContentType   string         // none when empty
+	ResponseTopic string         // none when empty
+	Correlation   []byte         // of a request and its response; none when nil
+	Expiry        time.Duration  // of the message, in whole seconds; 0 for never
+	Text          bool           // the payload is UTF-8
+	Subscriptions []uint32       // of a message that arrived: the identifiers (Filter.ID) of the filters that it came for
 }
 
 // Filter is a topic filter with the QoS that is asked for.
 type Filter struct {
 	Topic string // may have the wildcards + and #
 	QoS   byte   // that is asked for
+	// The following are of MQTT 5 alone.
+	NoLocal           bool   // not for what this connection sends
+	RetainAsPublished bool   // Message.Retain of what arrives is as its sender set it
+	RetainHandling    byte   // kept messages: 0 with each SUBSCRIBE, 1 with the first, 2 not at all
+	ID                uint32 // its subscription identifier, 1 to 268,435,455; 0 for none. All filters of one Subscribe have the same
 }
 
 // Options of one connection.
@@ -43,13 +74,28 @@ type Options struct {
 	Timeout      time.Duration
 	KeepAlive    time.Duration // in whole seconds; 0 is none
 	CleanSession bool          // ask the target to forget what was before
-	Will         *Message      // is sent by the target when the connection is lost; nil for none
+	// Session is that of the client, which outlives connections: the same in each Options of one client. Nil for a session that ends with
+	// its connection; drivers that are not Keeping need nil.
+	Session *Session
+	Will    *Message // is sent by the target when the connection is lost; nil for none
+	// The following are of MQTT 5 alone, and for drivers that are Keeping.
+	Version        Version        // of MQTT; 3.1.1 when zero
+	SessionExpiry  time.Duration  // how long the target keeps the session after the connection, in whole seconds; MaxExpiry for ever
+	ReceiveMaximum uint16         // messages with QoS above 0 that the target may have unacknowledged; 65,535 when 0
+	MaximumPacket  uint32         // bytes of a packet that the target may send; 4 MiB when 0
+	TopicAliases   uint16         // topic aliases that the target may use; 0 for none
+	Aliases        uint16         // topic aliases that this side uses, as far as the target takes them; 0 for none
+	User           []UserProperty // of CONNECT
+	WillDelay      time.Duration  // between the loss of the connection and the will, in whole seconds
 	// Dial opens the transport. Required.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Handler takes messages, one at a time, in the order of their arrival. It must not block, and
 	// keeps nothing of a message. Required.
 	Handler func(Message)
 }
+
+// MaxExpiry is a SessionExpiry, or a longer one, that never comes (MQTT 5 section 3.1.2.11.2).
+const MaxExpiry = (1<<32 - 1) * time.Second
 
 // Driver makes connections. It is safe for concurrent use.
 type Driver interface {
@@ -63,6 +109,67 @@ type Blocking interface{ Blocking() bool }
 
 // Sharing is a Driver that can have several devices on one connection: see Options.Connection. One that does not say it cannot.
 type Sharing interface{ Sharing() bool }
+
+// Keeping is a Driver that speaks MQTT 5 and keeps sessions between connections. One that does not say it does neither.
+type Keeping interface{ Keeping() bool }
+
+// Session is what a client has to remember of its session between connections (MQTT 3.1.1 section 3.1.2.4): what it sent with QoS above 0
+// and has no acknowledgement of, and which messages with QoS 2 it has received. The zero value is that of a client that was never connected. A
+// driver fills it. It is of one connection at a time.
+//
+// What was sent with QoS above 0 stays under way when its connection is lost: done of Publish is called when it is acknowledged on a later one, or
+// with an error wrapping ErrLost when the target has no session any more, or by Forget.
+type Session struct {
+	mu    sync.Mutex
+	state SessionState
+}
+
+// SessionState is a driver's, in a Session between two connections.
+type SessionState interface {
+	// Forget tells all who wait that the session is over.
+	Forget(why error)
+}
+
+// Take gives the state that the connection before left, and leaves none; nil when there is none.
+func (s *Session) Take() SessionState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.state
+	s.state = nil
+	return x
+}
+
+// Leave keeps the state of a connection that is over.
+func (s *Session) Leave(x SessionState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state = x
+}
+
+// Forget ends the session on this side, between connections: what is under way ends with ErrLost.
+func (s *Session) Forget() {
+	if x := s.Take(); x != nil {
+		x.Forget(ErrLost)
+	}
+}
+
+// Greeting is what the target said when it took the connection.
+type Greeting struct {
+	Present  bool          // it has the client's session: subscriptions are as they were
+	ClientID string        // that it gave a client that had none; empty when the client's own holds
+	Expiry   time.Duration // how long it keeps the session after the connection: as asked for, unless it says otherwise
+	QoS      byte          // the highest that it takes; 2 but for MQTT 5
+	Retain   bool          // it keeps messages; true but for MQTT 5
+	Shared   bool          // it has shared subscriptions; true but for MQTT 5, where it may say no
+	Wildcard bool          // it has wildcards in filters; likewise
+}
+
+// Greeted is a Conn that tells what the target said when it took the connection.
+type Greeted interface{ Greeting() Greeting }
+
+// Ender is a Conn that can end with its session: the target is told to keep nothing of it (MQTT 5 section 3.14.2.2.2; in 3.1.1 only a
+// connection with CleanSession does that).
+type Ender interface{ End() }
 
 // Conn is one connection of one device. It is safe for concurrent use.
 //

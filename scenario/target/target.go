@@ -80,6 +80,7 @@ type Target struct {
 	Topic         string              // of a target with topics only: where devices send; {device}, {group} and {index} are replaced
 	Username      string              // likewise
 	Password      string              // likewise; a secret
+	MQTT          string              // likewise: the version that devices speak, "3.1.1" or "5"
 	ConsumerGroup string              // of a target with a registry: with which the reader of deliveries reads; $Default when empty
 	Trial         *Trial              // of a target in this process only, and of no file: nil holds the limits as they are
 }
@@ -107,6 +108,9 @@ type Skip struct {
 
 // Can is what the target can do.
 func (t *Target) Can() Capabilities { return t.Kind.Can() }
+
+// V5 reports whether devices speak MQTT 5.
+func (t *Target) V5() bool { return t.MQTT == "5" }
 
 // Each are the targets of one hub each, which are all that the scenario names: itself when it names one.
 func (t *Target) Each() []Target {
