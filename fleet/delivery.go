@@ -352,10 +352,13 @@ func (d *device) giveUpDeliveries() {
 	}
 }
 
-// firstDelivery is when the first delivery runs out of time; far away when there is none.
+// firstDelivery is when the first delivery, or operation, runs out of time, if that is before a time.
 func (d *device) firstDelivery(first time.Time) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if len(d.pending) > 0 && d.pending[0].deadline.Before(first) {
+		first = d.pending[0].deadline
+	}
 	for _, x := range d.deliveries {
 		if x.deadline.Before(first) {
 			first = x.deadline

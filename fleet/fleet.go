@@ -59,6 +59,7 @@ type Fleet struct {
 
 	subscribers atomic.Int64  // connected devices that have subscribed, and the subscriber that is no device
 	listeners   atomic.Int64  // devices that may be subscribers, and that subscriber
+	remain      atomic.Int64  // sessions that are left at the target
 	outside     atomic.Bool   // that there is one that is no device
 	undelivered atomic.Int64  // messages that subscribers have yet to get
 	run         []byte        // of marks, with a hyphen; empty without one
@@ -88,19 +89,18 @@ func newStreams(seed uint64) streams {
 // group is a Group with its resolved series and gauges.
 type group struct {
 	Group
-	states                                         map[string]*atomic.Int64
-	connect, subscribe, twinGet, report, telemetry *metrics.Series
-	driver                                         link.Driver
-	blocking                                       bool // its Publish may wait
-	protocol                                       protocol.Protocol
-	delivery                                       *metrics.Series
-	duplicates, late                               atomic.Uint64   // copies of messages
-	missing                                        atomic.Int64    // likewise
-	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
-	provisioned                                    provisioned
-	activities                                     []*activity
-	number                                         int // among the groups
-	at                                             int // of its first device in Fleet.devices
+	states                                  map[string]*atomic.Int64
+	connect, subscribe, twinGet, report     *metrics.Series
+	driver                                  link.Driver
+	blocking                                bool // its Publish may wait
+	protocol                                protocol.Protocol
+	kinds                                   []*kind
+	requests                                bool            // some kind of messages is requests
+	dpsRegister, dpsConnect, dpsPut, dpsGet *metrics.Series // nil unless devices have a hub assigned
+	provisioned                             provisioned
+	activities                              []*activity
+	number                                  int // among the groups
+	at                                      int // of its first device in Fleet.devices
 }
 
 // New makes a fleet whose devices all wait. It is an error when Target, Driver or Recorder is missing, or an Activity cannot be done.
@@ -165,7 +165,7 @@ func (f *Fleet) add(place int, id string) *device {
 	g := f.groups[f.groupOf[place]]
 	d := newDevice(f, g, place, id)
 	f.devices[place].Store(d)
-	if g.delivery != nil {
+	if g.measures() {
 		f.publishers.Store(d.index, d)
 	}
 	g.states[StateWaiting].Add(1)
@@ -180,6 +180,9 @@ func (g *group) rank() int {
 	return 1
 }
 
+// errKeeping is returned for a group whose driver keeps no sessions.
+var errKeeping = errors.New("its driver keeps no sessions")
+
 // errSharing is returned for a group whose driver cannot have several devices on one connection.
 var errSharing = errors.New("its driver cannot have several devices on one connection")
 
@@ -188,7 +191,7 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	rec := f.cfg.Recorder
 	in := &group{
 		number: len(f.groups), at: at, Group: g, states: make(map[string]*atomic.Int64),
-		connect: rec.Series(metrics.OpConnect, g.Name), subscribe: rec.Series(metrics.OpSubscribe, g.Name), telemetry: rec.Series(metrics.OpTelemetry, g.Name),
+		connect: rec.Series(metrics.OpConnect, g.Name), subscribe: rec.Series(metrics.OpSubscribe, g.Name),
 	}
 	if in.driver = g.Driver; in.driver == nil {
 		in.driver = f.cfg.Driver
@@ -198,6 +201,9 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	}
 	if d, ok := in.driver.(link.Blocking); ok {
 		in.blocking = d.Blocking()
+	}
+	if d, ok := in.driver.(link.Keeping); g.needsKeeping() && !(ok && d.Keeping()) {
+		return nil, errKeeping
 	}
 	if d, ok := in.driver.(link.Sharing); g.Shared > 1 && !(ok && d.Sharing()) {
 		return nil, errSharing
@@ -214,10 +220,8 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	}
 	f.groups = append(f.groups, in)
 	f.longest = max(f.longest, g.Timeout)
-	if g.Telemetry.Deliveries > 0 {
-		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
-		f.measures = f.measures || len(g.IDs) > 0
-	}
+	f.addKinds(in)
+	in.requests = slices.ContainsFunc(in.kinds, func(k *kind) bool { return k.Requests })
 	if g.Listens {
 		f.listeners.Add(int64(len(g.IDs)))
 	}
@@ -339,6 +343,7 @@ func (f *Fleet) Stop(ctx context.Context) {
 	})
 	defer stop()
 	f.running.Wait()
+	f.wipe(ctx)
 	f.cancel()
 }
 

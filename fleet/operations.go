@@ -11,7 +11,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
@@ -130,9 +129,11 @@ func inTime(deadline, now time.Time, o metrics.Outcome) metrics.Outcome {
 type sending struct {
 	d        *device
 	rid      uint64
-	answered bool  // the target answers with a message: that it has this one says nothing
-	marked   bool  // it has deliveries
-	turn     int64 // of them
+	answered bool   // the target answers with a message: that it has this one says nothing
+	request  uint64 // of the message as a request; 0 for none
+	kind     *kind  // of a message of a kind
+	marked   bool   // it has deliveries
+	turn     int64  // of them
 	told     func(error)
 }
 
@@ -161,9 +162,12 @@ func (s *sending) done(err error) {
 	switch {
 	case !x.marked:
 	case err != nil:
-		x.d.forget(x.turn)
-	case x.d.group.Telemetry.QoS > 0:
-		x.d.taken(x.turn)
+		x.d.forget(x.kind, x.turn)
+	case x.kind.QoS > 0:
+		x.d.taken(x.kind, x.turn)
+	}
+	if x.request != 0 && err != nil {
+		x.d.unasked(x.request, err)
 	}
 	op := x.d.take(x.rid)
 	if op == nil {
@@ -257,31 +261,6 @@ func (d *device) render(body []byte, source payload.Source, draws chance.Stream,
 	return source.Append(body, &x.context)
 }
 
-// send sends one telemetry message. It waits in pending for its acknowledgement like a twin request.
-func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
-	buffer := d.fleet.pools.buffers.Get().(*[]byte)
-	body := (*buffer)[:0]
-	if source := d.group.Telemetry.Payload; source != nil {
-		body = d.render(body, source, d.fleet.streams.payload, turn)
-	} else {
-		body = append(body, "{}"...)
-	}
-	marked := d.group.Telemetry.Deliveries > 0
-	if marked {
-		body = mark.Stamp(body, d.fleet.run, d.index, turn)
-	}
-	if d.topic == "" {
-		d.topic = d.group.protocol.Telemetry(d.who)
-	}
-	rid, sent := d.started(d.group.telemetry, d.newOperation(), intended, free)
-	if marked {
-		d.expect(turn, intended, free, sent)
-	}
-	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
-	d.publish(conn, m, sending{rid: rid, marked: marked, turn: turn})
-	d.release(buffer, body)
-}
-
 // nextTimeout is when the oldest operation runs out of time. It is found anew only when the last
 // known one has passed or there was none: operations are begun in the order of their deadlines.
 func (d *device) nextTimeout(known time.Time) time.Time {
@@ -328,11 +307,18 @@ func (d *device) sweep(now time.Time) {
 	}
 }
 
-// endPending ends the operations whose connection ended: it was lost, or nobody waits any more.
+// endPending ends the operations whose connection ended: it was lost, or nobody waits any more. Those that the session has under way go on over
+// a loss.
 func (d *device) endPending(o metrics.Outcome) {
 	d.mu.Lock()
-	left := d.pending
-	d.pending = nil
+	var left []*operation
+	d.pending = slices.DeleteFunc(d.pending, func(op *operation) bool {
+		ends := !op.stays || o != metrics.Failed
+		if ends {
+			left = append(left, op)
+		}
+		return ends
+	})
 	d.mu.Unlock()
 	for _, op := range left {
 		op.end(o)

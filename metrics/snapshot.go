@@ -27,7 +27,7 @@ type Snapshot struct {
 func (s *Snapshot) Known(op Operation, group string) time.Time {
 	var all lag
 	for i := range s.Series {
-		if x := &s.Series[i]; x.Operation == op && (group == "" || x.Group == group) {
+		if x := &s.Series[i]; x.Operation == op && InGroup(x.Group, group) {
 			all = all.plus(x.lag)
 		}
 	}
@@ -279,12 +279,13 @@ func (s *Snapshot) Find(op Operation, group string) *SeriesSnapshot {
 	return nil
 }
 
-// Select merges the series of one operation: of one group, or of all when group is empty. It is nil when there are none.
+// Select merges the series of one operation: of one group, with all its kinds of messages, of one kind, or of all when group is empty. It is nil
+// when there are none.
 func (s *Snapshot) Select(op Operation, group string) *SeriesSnapshot {
 	var out *SeriesSnapshot
 	for i := range s.Series {
 		x := s.Series[i]
-		if x.Operation != op || (group != "" && x.Group != group) {
+		if x.Operation != op || !InGroup(x.Group, group) {
 			continue
 		}
 		if out == nil {

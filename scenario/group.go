@@ -51,7 +51,12 @@ type Group struct {
 	Identity  Identity            // how the hub knows the devices
 	Report    Report              // what goes into their twins
 	Telemetry Telemetry           // messages that they send
+	Messages  []Message           // broker only: further kinds of messages that they send
 	Subscribe Subscribe           // broker only: what they listen to
+	Will      *Will               // broker only; nil for none
+	MQTT5     MQTT5               // broker only, with MQTT 5
+	Kept      bool                // broker only: the broker keeps a device's session between its connections
+	Expiry    time.Duration       // of a session that is Kept, with MQTT 5: for how long; for ever when 0
 	Online    chance.Distribution // how long a device stays; zero for always, with Offline
 	Offline   chance.Distribution // how long it stays away between
 	Tokens    Tokens              // how its credentials end
@@ -79,8 +84,13 @@ type Method struct {
 
 // Subscribe is what devices of a plain broker listen to.
 type Subscribe struct {
-	Topics []string // filters; {device}, {group} and {index} are replaced
-	QoS    int      // that is asked for, 0 to 2
+	Topics            []string // filters; {device}, {group} and {index} are replaced
+	QoS               int      // that is asked for, 0 to 2
+	NoLocal           bool     // of MQTT 5: not what the device sends itself
+	RetainAsPublished bool     // of MQTT 5: the retain flag is that of the sender
+	RetainHandling    string   // of MQTT 5: RetainSend, RetainNew or RetainNone
+	Identifier        int      // of MQTT 5; 0 for none
+	Respond           bool     // of MQTT 5: requests are answered
 }
 
 func fleetKeys(f *Fleet) []language.Key {
@@ -100,6 +110,10 @@ func groupKeys(g *Group) []language.Key {
 	session := []language.Key{
 		key("online", timing.Random(&g.Online), none, "How long a device stays: 20m, 5m..30m, exp(20m), normal(20m, 5m)."),
 		key("offline", timing.Random(&g.Offline), none, "How long it stays away."),
+		key("clean", value.Not(&g.Kept), is("true"),
+			"Broker: each connection begins with nothing. false has the broker keep a device's subscriptions, and what comes for it meanwhile, for its return; the run ends "+
+				"such sessions when it is over."),
+		key("expiry", seconds(&g.Expiry), means("for ever"), "MQTT 5, with clean: false: for how long the broker keeps it after a connection; in whole seconds."),
 	}
 	tokens := []language.Key{
 		key("life", timing.Duration(&g.Tokens.Life, time.Second), is("1h"), "How long a token lives."),
@@ -129,7 +143,10 @@ func groupKeys(g *Group) []language.Key {
 			"amqp, amqp_ws: so many devices share one connection, as behind a gateway, and lose it together. They prove who they are with keys."),
 		key("reported", value.Object(reported), means("nothing is reported"), "What devices report into their twins."),
 		key("telemetry", value.Present(&g.Telemetry.Present, telemetry).Part(), means("none"), "Messages that devices send."),
-		key("session", value.Object(session), means("always online"), "Churn: devices come and go."),
+		key("messages", messageKinds(g), means("none"), "Broker: further kinds of messages, each with its schedule, topic and payload; rates of stages are of telemetry alone."),
+		key("will", value.Optional(&g.Will, value.Empty, willKeys), means("none"), "Broker: the message that the broker sends when it loses a device."),
+		key("mqtt5", value.Object(mqtt5Keys(&g.MQTT5)), means("nothing"), "MQTT 5: what devices ask for when they connect."),
+		key("session", value.Object(session), means("always online"), "Churn: devices come and go; and what the broker keeps of them meanwhile."),
 		key("tokens", value.Present(&g.Tokens.Present, tokens), means("no renewal"),
 			"SAS tokens that end and are renewed: by connecting anew over MQTT, on the living connection over AMQP, where it is the operation renew. "+
 				"Over HTTPS each message has a fresh one."),
@@ -147,13 +164,8 @@ func groupKeys(g *Group) []language.Key {
 
 // loadKeys are the keys of a group that say how a device loads its target.
 func loadKeys(g *Group) []language.Key {
-	subscribe := []language.Key{
-		key("topics", value.Texts(&g.Subscribe.Topics).Required(), none,
-			"Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced."),
-		key("qos", value.Count(&g.Subscribe.QoS, 0, 2), is("1"), "The quality of service that is asked for."),
-	}
 	return []language.Key{
-		key("subscribe", value.Object(subscribe), means("nothing"),
+		key("subscribe", value.Object(subscribeKeys(&g.Subscribe)), means("nothing"),
 			"Broker: what devices listen to. Devices that subscribe start before all others."),
 		key("in_flight", value.Count(&g.InFlight, 1, 10_000), is("64"), "Operations of one device that may be unanswered at once."),
 		key("overflow", value.OneOf(&g.Overflow, "drop", "wait"), is("drop"),

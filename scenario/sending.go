@@ -37,8 +37,13 @@ type Telemetry struct {
 	Present    bool       // the file says something of telemetry
 	Rows       *rows.Rows // instead of Payload
 	Topic      string     // broker only: instead of the target's
-	Deliveries int        // subscribers of the run that get each message: of a broker devices, of a hub the run's reader, which is one
+	Deliveries int        // subscribers of the run that get each message: of a broker devices, or EverySubscriber; of a hub the run's reader, which is one
+	fan        fan
+	Properties Properties // of each message, with MQTT 5
 }
+
+// EverySubscriber is a number of Deliveries: each of the run's subscribers of whose topics one matches, and one of each shared subscription.
+const EverySubscriber = -1
 
 func reportKeys(p *Report) []language.Key {
 	connectivity := []language.Key{
@@ -90,9 +95,10 @@ func telemetryKeys(t *Telemetry) []language.Key {
 				"modulo rows."),
 		key("topic", value.Text(&t.Topic), means("target.topic"),
 			"Broker: where the group's devices send; {device}, {group} and {index} are replaced."),
-		key("deliveries", value.Count(&t.Deliveries, 0, 10_000), means("not measured"),
-			"How many subscribers of this run get each message: on a broker devices with subscribe, on a hub 1, the run itself, which reads "+
+		key("deliveries", value.CountOr(&t.Deliveries, 0, 10_000, "all", EverySubscriber), means("not measured"),
+			"How many subscribers of this run get each message: on a broker devices with subscribe, or all, those whose topics say so, on a hub 1, the run itself, which reads "+
 				"the messages at the Event-Hubs-compatible endpoint as a service does (its policy needs ServiceConnect). Measures the time "+
-				"until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery."),
+				"until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery; over MQTT 5 one that is no object has it as a user property."),
+		key("mqtt5", value.Object(propertiesKeys(&t.Properties)), means("none"), "MQTT 5: properties of each message."),
 	}
 }

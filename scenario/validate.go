@@ -49,6 +49,7 @@ func (r *reader) validate(s *Scenario) {
 	r.validateListening(s)
 	r.validateReferences(s)
 	r.validateThresholds(s)
+	r.validateFans(s)
 }
 
 func (r *reader) validateFleet(s *Scenario) {

@@ -14,6 +14,8 @@ const (
 	Text    Form = "text"
 	Name    Form = "name"
 	Count   Form = "whole number"
+	CountOr Form = "whole number, or a word"
+	Pairs   Form = "names with values"
 	Devices Form = "number of devices"
 	Goals   Form = "number of devices, one by group, or a shape"
 	Switch  Form = "true or false"

@@ -76,6 +76,21 @@ func Texts(into *[]string) language.Value {
 	}}
 }
 
+// Pairs is names with texts, which are given to add in the order of the file.
+func Pairs(add func(name, text string)) language.Value {
+	return language.Value{Form: form.Pairs, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.Fail(path, n, "expected names with values such as {line: A4}, found %s", language.KindName(n))
+			return
+		}
+		r.Pairs(path, n, func(name string, _, v *yaml.Node) {
+			if s, ok := r.Scalar(language.Join(path, name), v, "a text"); ok {
+				add(name, s)
+			}
+		})
+	}}
+}
+
 // Percents is a list of shares in whole percent, such as [50%, 100%], each from 1% to 100%.
 func Percents(into *[]int) language.Value {
 	return language.Value{Form: form.Texts, Read: func(r *language.Reader, path string, n *yaml.Node) {
