@@ -184,10 +184,11 @@ func (d *device) arrived(body []byte, retained bool, now time.Time) {
 
 // arrived takes a message that a subscriber got.
 func (f *Fleet) arrived(body []byte, subscriber int, now time.Time, contradict func(Contradiction)) {
-	index, turn, ok := mark.Read(body, f.run)
+	m, ok := mark.Read(body, f.run)
 	if !ok {
 		return
 	}
+	index, turn := m.Device, m.Turn
 	x, _ := f.publishers.Load(index)
 	publisher, _ := x.(*device)
 	if publisher == nil || !publisher.sent(turn) {

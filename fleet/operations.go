@@ -268,7 +268,7 @@ func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
 	}
 	marked := d.group.Telemetry.Deliveries > 0
 	if marked {
-		body = mark.Stamp(body, d.fleet.run, d.index, turn)
+		body = mark.Stamp(body, d.fleet.run, mark.Mark{Device: d.index, Turn: turn})
 	}
 	if d.topic == "" {
 		d.topic = d.group.protocol.Telemetry(d.who)
