@@ -48,6 +48,12 @@ func (a *Audience) Of(subscriber int) (slot int, ok bool) {
 	return slices.BinarySearchFunc(a.Own, subscriber, func(o Own, s int) int { return cmp.Compare(o.Subscriber, s) })
 }
 
+// Has reports whether a subscriber may get a copy, for itself or for a group.
+func (a *Audience) Has(subscriber int) bool {
+	_, ok := a.Of(subscriber)
+	return ok || slices.ContainsFunc(a.Groups, func(g *Group) bool { return g.Has(subscriber) })
+}
+
 // Copies is how many copies a slot may get.
 func (a *Audience) Copies(slot int) int {
 	if slot < len(a.Own) {
