@@ -92,9 +92,7 @@ type device struct {
 	versions versions.Account
 	same     int64 // acknowledged versions after the last that spoke of connectivity, which did not
 
-	deliveries map[int64]*delivery // by turn; nil when there are none
-	marked     int64               // turns whose messages were marked
-	strays     *strays             // nil when there are none
+	accounts []*account // of messages whose deliveries are measured, by kind; nil when there are none
 }
 
 // run is a run of a device that is to begin when the one before is over.
@@ -170,6 +168,7 @@ func newDevice(f *Fleet, g *group, place int, id string) *device {
 	d.tasks = make([]task, len(g.activities))
 	if g.Listens && !g.protocol.Twins() {
 		d.ear = new(ear)
+		f.ears.Store(index, d.ear)
 	}
 	f.alarms.Init(&d.alarm, d.tell)
 	return d
@@ -421,13 +420,7 @@ func refusal(err *link.RefusedError) metrics.Outcome {
 // properties that it missed is in the twin (iot-mqtt-connect-to-iot-hub).
 func (d *device) setUp(now time.Time) {
 	twins, resumed := d.group.protocol.Twins(), d.resumes()
-	var filters []link.Filter
-	if twins || d.group.Listens {
-		filters = d.group.protocol.Filters(d.who)
-	}
-	if !twins {
-		filters = append(filters, d.replyTopics()...)
-	}
+	filters := append(d.fleet.filtersOf(d.group, d.index, d.id), d.replyTopics()...)
 	if !twins && (resumed || len(filters) == 0) {
 		if resumed {
 			d.hears()

@@ -36,7 +36,7 @@ func (d *device) received(m link.Message) {
 	case protocol.Call:
 		d.hear(event{method: strings.Clone(in.Method), rid: strings.Clone(in.RID)})
 	case protocol.Arrived:
-		d.arrived(in.Body, m.Retain, now)
+		d.arrived(m, now)
 		d.respond(m)
 	}
 }

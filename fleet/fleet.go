@@ -12,6 +12,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/audience"
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
 	"github.com/twinfleet/twinfleet/internal/timers"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -57,15 +58,17 @@ type Fleet struct {
 	left     atomic.Int64
 	started  atomic.Int64 // devices of active, for those who watch
 
-	subscribers atomic.Int64  // connected devices that have subscribed, and the subscriber that is no device
-	listeners   atomic.Int64  // devices that may be subscribers, and that subscriber
-	remain      atomic.Int64  // sessions that are left at the target
-	outside     atomic.Bool   // that there is one that is no device
-	undelivered atomic.Int64  // messages that subscribers have yet to get
-	run         []byte        // of marks, with a hyphen; empty without one
-	publishers  sync.Map      // those whose deliveries are measured: *device by index
-	measures    bool          // that there are such
-	longest     time.Duration // time-out of a group
+	subscribers atomic.Int64    // connected devices that have subscribed, and the subscriber that is no device
+	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
+	remain      atomic.Int64    // sessions that are left at the target
+	outside     atomic.Bool     // that there is one that is no device
+	undelivered atomic.Int64    // messages that subscribers have yet to get
+	run         []byte          // of marks, with a hyphen; empty without one
+	audiences   *audience.Index // of topics; nil unless messages are for every subscriber
+	ears        sync.Map        // of this fleet's subscribers: *ear by index
+	publishers  sync.Map        // those whose deliveries are measured: *device by index
+	measures    bool            // that there are such
+	longest     time.Duration   // time-out of a group
 }
 
 // streams are the streams of what devices do.
@@ -96,6 +99,7 @@ type group struct {
 	protocol                                protocol.Protocol
 	kinds                                   []*kind
 	requests                                bool            // some kind of messages is requests
+	asPublished                             bool            // the retain flag of what arrives is its sender's, and nothing kept comes
 	dpsRegister, dpsConnect, dpsPut, dpsGet *metrics.Series // nil unless devices have a hub assigned
 	provisioned                             provisioned
 	activities                              []*activity
@@ -154,10 +158,21 @@ func New(cfg Config) (*Fleet, error) {
 			f.add(i, g.IDs[i-g.at])
 		}
 	}
+	if err := f.addAudiences(); err != nil {
+		return nil, err
+	}
 	if f.measures {
 		cfg.Recorder.Register(f.figures)
 	}
 	return f, nil
+}
+
+// filtersOf are what a device of a group subscribes to, by its protocol.
+func (f *Fleet) filtersOf(g *group, index int, id string) []link.Filter {
+	if !g.protocol.Twins() && !g.Listens {
+		return nil
+	}
+	return g.protocol.Filters(protocol.Device{Index: index, ID: id})
 }
 
 // add makes a device that waits.
@@ -221,6 +236,7 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	f.groups = append(f.groups, in)
 	f.longest = max(f.longest, g.Timeout)
 	f.addKinds(in)
+	in.asPublished = slices.ContainsFunc(f.filtersOf(in, g.First, ""), func(x link.Filter) bool { return x.RetainAsPublished && x.RetainHandling == 2 })
 	in.requests = slices.ContainsFunc(in.kinds, func(k *kind) bool { return k.Requests })
 	if g.Listens {
 		f.listeners.Add(int64(len(g.IDs)))

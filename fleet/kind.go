@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -19,9 +21,20 @@ type kind struct {
 	delivery         *metrics.Series // nil unless deliveries are measured
 	request          *metrics.Series // nil unless messages are requests
 	draws            chance.Stream   // of payloads
-	duplicates, late atomic.Uint64   // copies of messages
+	property         bool            // marks are user properties: payloads need not be objects
+	duplicates, late atomic.Int64    // copies of messages
 	missing          atomic.Int64    // likewise
-	disordered       atomic.Uint64   // likewise
+	outOfOrder       atomic.Int64    // likewise
+}
+
+// measures reports whether deliveries of some kind of the group's messages are measured.
+func (g *group) measures() bool {
+	for _, k := range g.kinds {
+		if k.delivery != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // addKinds resolves the kinds of messages that a group's devices send.
@@ -33,7 +46,8 @@ func (f *Fleet) addKinds(g *group) {
 		if x.Name != "" {
 			k.draws = chance.NewStream(f.cfg.Seed, "payload "+x.Name)
 		}
-		if x.Deliveries > 0 {
+		if x.Deliveries != 0 {
+			k.property = x.Payload != nil && !payload.Objects(x.Payload)
 			k.delivery = f.cfg.Recorder.Series(metrics.OpDelivery, label)
 			f.measures = f.measures || len(g.IDs) > 0
 		}
@@ -44,7 +58,17 @@ func (f *Fleet) addKinds(g *group) {
 	}
 }
 
-// sends is the activity that the kind is.
+// withMark are properties with the mark of a message whose delivery is measured.
+func withMark(p *link.Properties, text string) *link.Properties {
+	var x link.Properties
+	if p != nil {
+		x = *p
+	}
+	x.User = append(slices.Clip(x.User), link.UserProperty{Name: mark.Member, Value: text})
+	return &x
+}
+
+// activity is the activity that the kind is.
 func (k *kind) activity(f *Fleet) *activity {
 	a := &activity{
 		Activity: Activity{Operation: metrics.OpTelemetry, Every: k.Every, Rated: k.Rated},
@@ -89,12 +113,15 @@ func (d *device) send(k *kind, conn link.Conn, turn int64, intended, free time.T
 		body = append(body, "{}"...)
 	}
 	marked := k.delivery != nil
-	if marked {
-		body = mark.Stamp(body, d.fleet.run, d.index, turn)
+	if marked && !k.property {
+		body = mark.Stamp(body, d.fleet.run, mark.Mark{Device: d.index, Kind: k.number, Turn: turn})
 	}
 	m := link.Message{Topic: d.topicOf(k), Payload: body, QoS: k.QoS, Retain: k.Retain}
 	if k.Telemetry.Properties != nil {
 		m.Properties = k.Telemetry.Properties(d.who)
+	}
+	if marked && k.property {
+		m.Properties = withMark(m.Properties, mark.Text(d.fleet.run, mark.Mark{Device: d.index, Kind: k.number, Turn: turn}))
 	}
 	what := sending{marked: marked, turn: turn, kind: k}
 	var sent time.Time

@@ -274,12 +274,7 @@ func (d *device) nextTimeout(known time.Time) time.Time {
 	if len(d.pending) > 0 {
 		first = d.pending[0].deadline
 	}
-	for _, x := range d.deliveries {
-		if x.deadline.Before(first) {
-			first = x.deadline
-		}
-	}
-	return first
+	return d.firstDue(first)
 }
 
 // sweep ends the operations whose time is up.
