@@ -224,7 +224,7 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 	body = append(body, "}"...)
 	if extra := d.group.Report.Extra; extra != nil {
 		before := len(body)
-		body = d.render(body, extra, d.fleet.streams.properties, turn)
+		body = d.render(body, extra, d.fleet.streams.properties, turn, 0)
 		body[before] = ',' // instead of the brace
 		if len(body) == before+2 {
 			body = body[:before] // no properties after all
@@ -248,12 +248,14 @@ func (d *device) release(buffer *[]byte, body []byte) {
 	}
 }
 
-// render appends what a source gives for the turn of the device, counted from 0.
-func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64) []byte {
+// render appends what a source gives for the turn of the device, counted from 0, to which so many bytes are added afterwards.
+func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64, reserve int) []byte {
 	x := d.fleet.pools.draws.Get().(*draw)
 	defer d.fleet.pools.draws.Put(x)
 	draws.Seed(&x.pcg, d.index, turn)
 	x.context.Device, x.context.Index, x.context.Seq, x.context.Now = d.id, d.index, turn+1, time.Now()
+	x.context.Group, x.context.Number = d.group.Name, d.index-d.group.First
+	x.context.Chance, x.context.Reserve = draws.Own(d.index), reserve
 	return source.Append(body, &x.context)
 }
 
@@ -261,12 +263,15 @@ func (d *device) render(body []byte, source payload.Source, draws chance.Stream,
 func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
 	buffer := d.fleet.pools.buffers.Get().(*[]byte)
 	body := (*buffer)[:0]
+	marked, reserve := d.group.Telemetry.Deliveries > 0, 0
+	if marked {
+		reserve = mark.Size(d.fleet.run, d.index, turn)
+	}
 	if source := d.group.Telemetry.Payload; source != nil {
-		body = d.render(body, source, d.fleet.streams.payload, turn)
+		body = d.render(body, source, d.fleet.streams.payload, turn, reserve)
 	} else {
 		body = append(body, "{}"...)
 	}
-	marked := d.group.Telemetry.Deliveries > 0
 	if marked {
 		body = mark.Stamp(body, d.fleet.run, d.index, turn)
 	}

@@ -20,6 +20,7 @@ func (r *reader) finish(s *Scenario) {
 		r.finishIdentity(path, &s.Fleet.Groups[i])
 		r.finishDPS(path, &s.Fleet.Groups[i], &s.Target)
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
+		r.finishContent(path+".telemetry", &s.Fleet.Groups[i].Telemetry.Content)
 	}
 	r.finishSizes(s)
 	r.finishPace(s)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/scenario/problem"
@@ -67,9 +68,7 @@ func (r *reader) validateMessages(s *Scenario) {
 		g := &s.Fleet.Groups[i]
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		t := &g.Telemetry
-		if t.Payload != nil && t.Rows != nil {
-			r.FailAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
-		}
+		r.validateContent(path+".telemetry", &t.Content, s.Target.Can().Topics, g.place)
 		if r.Given(path+".subscribe") && len(g.Subscribe.Topics) == 0 {
 			r.FailAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
 		}
@@ -105,8 +104,13 @@ func (r *reader) validateMessages(s *Scenario) {
 
 // validateMark holds the messages of a group to what can carry the mark of deliveries that are measured.
 func (r *reader) validateMark(path string, g *Group) {
-	if t := &g.Telemetry; t.Deliveries > 0 && t.Rows != nil && !t.Rows.Objects() {
+	t := &g.Telemetry
+	switch {
+	case t.Deliveries == 0 || payload.Objects(t.Source()):
+	case t.Rows != nil:
 		r.FailAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
+	default:
+		r.FailAt(path+".telemetry."+t.key(), g.place, "only a JSON object can carry the mark that deliveries are measured by; send one, or remove deliveries")
 	}
 }
 

@@ -30,6 +30,12 @@ func Stamp(body, run []byte, device int, turn int64) []byte {
 	return append(out, rest...)
 }
 
+// Size is how many bytes Stamp adds to an object that has members.
+func Size(run []byte, device int, turn int64) int {
+	var digits [40]byte
+	return len(member) - 1 + len(run) + len(strconv.AppendInt(digits[:0], int64(device), 10)) + 1 + len(strconv.AppendInt(digits[:0], turn, 10)) + len(`",`)
+}
+
 // Read is the device and the turn of a payload; ok is false when it has no mark of the run, which is as Stamp writes it.
 func Read(body, run []byte) (device int, turn int64, ok bool) {
 	rest, ok := bytes.CutPrefix(body, []byte(member))

@@ -112,6 +112,8 @@ func value(v language.Value) map[string]any {
 	case form.Weights:
 		byName := map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "number"}}
 		return map[string]any{"anyOf": []any{map[string]any{"type": "string"}, byName}}
+	case form.Content:
+		return map[string]any{"type": []string{"object", "array", "string", "number", "boolean"}}
 	case form.Any, form.Map:
 		return map[string]any{"type": "object"}
 	default:
