@@ -3,6 +3,7 @@ package rows
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
 )
@@ -43,9 +44,12 @@ func (r *Rows) Columns() (names []string) {
 	seen := make(map[string]bool)
 	for i := range r.ends {
 		members(r.Row(i), func(member, _ []byte, _ int) {
-			if !seen[string(member)] {
-				seen[string(member)] = true
-				names = append(names, nameOf(member))
+			if seen[string(member)] {
+				return
+			}
+			seen[string(member)] = true
+			if name := nameOf(member); !slices.Contains(names, name) { // which may be written in several ways
+				names = append(names, name)
 			}
 		})
 	}
