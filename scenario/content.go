@@ -144,18 +144,18 @@ func (r *reader) validateContent(path string, c *Content, broker bool, at proble
 		fail("data", `nothing in payload takes from it; write {{ data "%s" }}, or remove it`, column(c.Data))
 	}
 	r.validateSize(path, c, at)
+	most, takes := LargestHubMessage, "a hub takes messages of "+form.FormatSize(LargestHubMessage)+" at most"
 	if broker {
-		return
+		most, takes = LargestMessage, "a message may have "+form.FormatSize(LargestMessage)
 	}
-	most := form.FormatSize(LargestHubMessage)
-	if c.Size > LargestHubMessage {
-		fail("payload_size", "a hub takes messages of %s at most", most)
+	if c.Size > most {
+		fail("payload_size", "%s", takes)
 	}
-	if b, ok := c.Bytes.(interface{ Mean() int }); ok && b.Mean() > LargestHubMessage {
-		fail("payload_bytes", "%s are too many: a hub takes messages of %s at most", form.FormatSize(b.Mean()), most)
+	if b, ok := c.Bytes.(interface{ Mean() int }); ok && b.Mean() > most {
+		fail("payload_bytes", "%s are too many: %s", form.FormatSize(b.Mean()), takes)
 	}
-	if c.Payload != nil && c.Payload.Least() > LargestHubMessage {
-		fail("payload", "it has %d bytes at least; a hub takes messages of %s at most", c.Payload.Least(), most)
+	if c.Payload != nil && c.Payload.Least() > most {
+		fail("payload", "it has %d bytes at least; %s", c.Payload.Least(), takes)
 	}
 }
 
