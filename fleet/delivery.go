@@ -59,7 +59,7 @@ func (d *device) expect(k *kind, turn int64, intended, free, sent time.Time) {
 	for range n {
 		m.Value = k.delivery.StartAfter(intended, free, sent)
 	}
-	d.fleet.undelivered.Add(d.changes(a, func() { a.Expect(m) }))
+	d.fleet.undelivered.Add(d.changes(a, sent, func() { a.Expect(m) }))
 	d.mu.Unlock()
 	if len(m.Absent) > 0 {
 		k.delivery.DropMany(uint64(len(m.Absent)), intended, metrics.DropNotConnected)
@@ -68,7 +68,7 @@ func (d *device) expect(k *kind, turn int64, intended, free, sent time.Time) {
 
 // changes is by how much the number of open messages grows when something is done, of which the kind's counts are told. The caller holds
 // the lock.
-func (d *device) changes(a *account, do func()) int64 {
+func (d *device) changes(a *account, now time.Time, do func()) int64 {
 	before := a.Open()
 	do()
 	c, k := a.Take(), a.kind
@@ -76,6 +76,7 @@ func (d *device) changes(a *account, do func()) int64 {
 	k.late.Add(c.Late)
 	k.missing.Add(c.Missing)
 	k.outOfOrder.Add(c.OutOfOrder)
+	k.delivery.Copies(now, uint64(c.Duplicates), uint64(c.OutOfOrder))
 	return int64(a.Open() - before)
 }
 
@@ -84,7 +85,7 @@ func (d *device) delivered(m mark.Mark, subscriber int, now time.Time) (stranger
 	d.mu.Lock()
 	a := d.account(d.group.kinds[m.Kind])
 	var got book.Arrival[metrics.Started]
-	d.fleet.undelivered.Add(d.changes(a, func() {
+	d.fleet.undelivered.Add(d.changes(a, now, func() {
 		got = a.Arrived(m.Turn, subscriber, now, int(d.fleet.listeners.Load()))
 	}))
 	if got.Ends {
@@ -252,7 +253,7 @@ func (d *device) forget(k *kind, turn int64) {
 	d.mu.Lock()
 	a := d.account(k)
 	var ended []book.Ended[metrics.Started]
-	d.fleet.undelivered.Add(d.changes(a, func() { ended = a.NotSent(turn) }))
+	d.fleet.undelivered.Add(d.changes(a, time.Now(), func() { ended = a.NotSent(turn) }))
 	if len(ended) == 0 {
 		d.mu.Unlock()
 		return
@@ -276,7 +277,7 @@ func (d *device) eachAccount(now time.Time, end func(*account) []book.Ended[metr
 	var ended []book.Ended[metrics.Started]
 	for _, a := range d.accounts {
 		if a != nil {
-			d.fleet.undelivered.Add(d.changes(a, func() { ended = append(ended, end(a)...) }))
+			d.fleet.undelivered.Add(d.changes(a, now, func() { ended = append(ended, end(a)...) }))
 		}
 	}
 	d.mu.Unlock()

@@ -107,21 +107,25 @@ func (d *device) topicFor(k *kind) string {
 func (d *device) send(k *kind, conn link.Conn, turn int64, intended, free time.Time) {
 	buffer := d.fleet.pools.buffers.Get().(*[]byte)
 	body := (*buffer)[:0]
+	marked, reserve := k.delivery != nil, 0
+	which := mark.Mark{Device: d.index, Kind: k.number, Turn: turn}
+	if marked && !k.property {
+		reserve = mark.Size(d.fleet.run, which)
+	}
 	if k.Payload != nil {
-		body = d.render(body, k.Payload, k.draws, turn)
+		body = d.render(body, k.Payload, k.draws, turn, reserve)
 	} else {
 		body = append(body, "{}"...)
 	}
-	marked := k.delivery != nil
 	if marked && !k.property {
-		body = mark.Stamp(body, d.fleet.run, mark.Mark{Device: d.index, Kind: k.number, Turn: turn})
+		body = mark.Stamp(body, d.fleet.run, which)
 	}
 	m := link.Message{Topic: d.topicOf(k), Payload: body, QoS: k.QoS, Retain: k.Retain}
 	if k.Telemetry.Properties != nil {
 		m.Properties = k.Telemetry.Properties(d.who)
 	}
 	if marked && k.property {
-		m.Properties = withMark(m.Properties, mark.Text(d.fleet.run, mark.Mark{Device: d.index, Kind: k.number, Turn: turn}))
+		m.Properties = withMark(m.Properties, mark.Text(d.fleet.run, which))
 	}
 	what := sending{marked: marked, turn: turn, kind: k}
 	var sent time.Time

@@ -228,7 +228,7 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 	body = append(body, "}"...)
 	if extra := d.group.Report.Extra; extra != nil {
 		before := len(body)
-		body = d.render(body, extra, d.fleet.streams.properties, turn)
+		body = d.render(body, extra, d.fleet.streams.properties, turn, 0)
 		body[before] = ',' // instead of the brace
 		if len(body) == before+2 {
 			body = body[:before] // no properties after all
@@ -252,12 +252,14 @@ func (d *device) release(buffer *[]byte, body []byte) {
 	}
 }
 
-// render appends what a source gives for the turn of the device, counted from 0.
-func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64) []byte {
+// render appends what a source gives for the turn of the device, counted from 0, to which so many bytes are added afterwards.
+func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64, reserve int) []byte {
 	x := d.fleet.pools.draws.Get().(*draw)
 	defer d.fleet.pools.draws.Put(x)
 	draws.Seed(&x.pcg, d.index, turn)
 	x.context.Device, x.context.Index, x.context.Seq, x.context.Now = d.id, d.index, turn+1, time.Now()
+	x.context.Group, x.context.Number = d.group.Name, d.index-d.group.First
+	x.context.Chance, x.context.Reserve = draws.Own(d.index), reserve
 	return source.Append(body, &x.context)
 }
 

@@ -16,7 +16,7 @@ const everyObject = `
 target: {hub: embedded}
 fleet:
   groups:
-    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
+    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {payload_bytes: {zero: 1B}}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
     - {name: gates}
     - {name: doors, identity: {x509: {}}}
     - {name: homes, identity: {dps: {x509: {}}}}
@@ -108,6 +108,8 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.groups.telemetry.payload": said(g.Telemetry.Payload == nil), "fleet.groups.telemetry.qos": g.Telemetry.QoS,
 		"fleet.groups.telemetry.retain": g.Telemetry.Retain,
 		"fleet.groups.telemetry.sync":   g.Telemetry.Sync, "fleet.groups.telemetry.payload_file": said(g.Telemetry.Rows == nil),
+		"fleet.groups.telemetry.payload_bytes": said(gate.Telemetry.Source() == nil), "fleet.groups.telemetry.payload_size": said(g.Telemetry.Size == 0),
+		"fleet.groups.telemetry.data":       said(g.Telemetry.Data == nil),
 		"fleet.groups.telemetry.topic":      said(g.Telemetry.Topic == ""),
 		"fleet.groups.telemetry.deliveries": said(g.Telemetry.Deliveries == 0), "fleet.groups.session": said(gate.Online.IsZero() && gate.Offline.IsZero()),
 		"fleet.groups.tokens": said(gate.Tokens == Tokens{}), "fleet.groups.tokens.life": g.Tokens.Life,

@@ -20,6 +20,9 @@ func (r *reader) finish(s *Scenario) {
 		r.finishIdentity(path, &s.Fleet.Groups[i])
 		r.finishDPS(path, &s.Fleet.Groups[i], &s.Target)
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
+		for _, k := range s.Fleet.Groups[i].Kinds() {
+			r.finishContent(path+"."+k.path, &k.Content)
+		}
 	}
 	r.finishSizes(s)
 	r.finishPace(s)

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // validateMessages holds what a scenario says of messages, of where they come from, and of what devices of a plain broker listen to.
@@ -16,7 +18,7 @@ func (r *reader) validateMessages(s *Scenario) {
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		path := fmt.Sprintf("fleet.groups[%d]", i)
-		r.validateContents(path, g)
+		r.validateContents(path, g, s)
 		if r.Given(path+".subscribe") && !g.Listens() {
 			r.FailAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
 		}
@@ -37,12 +39,11 @@ func (r *reader) validateMessages(s *Scenario) {
 }
 
 // validateContents holds what kinds of messages are made from.
-func (r *reader) validateContents(path string, g *Group) {
+func (r *reader) validateContents(path string, g *Group, s *Scenario) {
 	for _, k := range g.Kinds() {
-		if k.Payload != nil && k.Rows != nil {
-			r.FailAt(path+"."+k.path+".payload_file", g.place, "give either payload or payload_file")
-		}
-		r.validateMark(path+"."+k.path, g, k.Telemetry)
+		at := path + "." + k.path
+		r.validateContent(at, &k.Content, s.Target.Can().Topics, g.place)
+		r.validateMark(at, g, k.Telemetry, &s.Target)
 	}
 }
 
@@ -135,10 +136,18 @@ func unfillable(text string) string {
 	return topic.Character(text)
 }
 
-// validateMark holds the messages of a kind to what can carry the mark of deliveries that are measured.
-func (r *reader) validateMark(path string, g *Group, t *Telemetry) {
-	if t.Deliveries != 0 && t.Rows != nil && !t.Rows.Objects() {
-		r.FailAt(path+".payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
+// validateMark holds the messages of a kind to what can carry the mark of deliveries that are measured: a JSON object, or over MQTT 5 any other.
+func (r *reader) validateMark(path string, g *Group, t *Telemetry, at *target.Target) {
+	remedy := "send objects, or remove deliveries"
+	if at.Can().Topics {
+		remedy = "send objects, or write target: {mqtt: 5}, where a user property carries it"
+	}
+	switch {
+	case t.Deliveries == 0 || at.Can().Topics && at.V5() || payload.Objects(t.Source()):
+	case t.Rows != nil:
+		r.FailAt(path+".payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by; %s", remedy)
+	default:
+		r.FailAt(path+"."+t.key(), g.place, "only a JSON object can carry the mark that deliveries are measured by; %s", remedy)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
-	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -63,7 +62,7 @@ func (f filler) speaks(p *fleet.Group) {
 // telemetry is what the scenario says of a kind of messages.
 func (f filler) telemetry(k *scenario.Kind) fleet.Telemetry {
 	t := fleet.Telemetry{
-		Every: k.Every, Gaps: k.Gaps, QoS: byte(k.QoS), Retain: k.Retain, Sync: k.Sync, Deliveries: k.Deliveries, Payload: content(k),
+		Every: k.Every, Gaps: k.Gaps, QoS: byte(k.QoS), Retain: k.Retain, Sync: k.Sync, Deliveries: k.Deliveries, Payload: k.Source(),
 	}
 	if !f.of.Target.Can().Topics {
 		return t
@@ -83,15 +82,4 @@ func (f filler) properties(x *scenario.Properties, d protocol.Device) *link.Prop
 	return &link.Properties{
 		User: f.user(x.User, d), ContentType: x.ContentType, ResponseTopic: f.fill(x.ReplyTo, d), Expiry: x.Expiry.Truncate(time.Second), Text: x.Text,
 	}
-}
-
-// content is what messages of a kind are made from; nil for {}.
-func content(k *scenario.Kind) payload.Source {
-	switch {
-	case k.Payload != nil:
-		return k.Payload
-	case k.Rows != nil:
-		return k.Rows
-	}
-	return nil
 }

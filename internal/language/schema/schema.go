@@ -118,6 +118,8 @@ func value(v language.Value) map[string]any {
 		return map[string]any{"anyOf": []any{map[string]any{"type": "string"}, byName}}
 	case form.Pairs:
 		return map[string]any{"type": "object", "additionalProperties": map[string]any{"type": []string{"string", "number", "boolean"}}}
+	case form.Content:
+		return map[string]any{"type": []string{"object", "array", "string", "number", "boolean"}}
 	case form.Any, form.Map:
 		return map[string]any{"type": "object"}
 	default:

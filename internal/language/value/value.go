@@ -171,3 +171,23 @@ func Bandwidth(into *float64) language.Value {
 		*into = v
 	}}
 }
+
+// Size is a number of bytes within bounds.
+func Size(into *int, low, high int) language.Value {
+	least, most := form.FormatSize(low), form.FormatSize(high)
+	return language.Value{Form: form.Size, Low: least, High: most, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		s, ok := r.Scalar(path, n, "a size such as 1KiB", "!!str", "!!int", "!!float")
+		if !ok {
+			return
+		}
+		v, ok := form.ParseSize(s)
+		switch {
+		case !ok:
+			r.Fail(path, n, "%q is no size; write 512B, 64KB or 1KiB", s)
+		case v < low || v > high:
+			r.Fail(path, n, "%s is out of range; use %s to %s", s, least, most)
+		default:
+			*into = v
+		}
+	}}
+}

@@ -244,7 +244,7 @@ func telemetry(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 		g := &sc.Fleet.Groups[i]
 		for n, k := range g.Kinds() {
 			d := sent(sc, i, s, n, &k)
-			d.Bytes = rendered(k.Payload)
+			d.Bytes = rendered(k.Source(), g)
 			if n == 0 {
 				all[0].Bytes = max(all[0].Bytes, d.Bytes)
 			}
@@ -296,17 +296,30 @@ func of(op metrics.Operation, all []demand.Demand) []demand.Demand {
 	return all
 }
 
-// rendered is the size of a message made from a template.
-func rendered(t *payload.Template) int {
-	if t == nil {
+// rendered is how many bytes a group's messages from a source have on average: as many as it says, or as examples have.
+func rendered(source payload.Source, g *scenario.Group) int {
+	switch x := source.(type) {
+	case nil:
 		return len("{}")
+	case interface{ Mean() int }:
+		return x.Mean()
+	case *payload.Filled:
+		return max(x.Size(), rendered(x.Source(), g))
 	}
-	return len(t.Append(nil, &payload.Context{Device: "device-000000", Seq: 1000, Now: time.Unix(0, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1))}))
+	const examples = 100
+	c := &payload.Context{Device: g.DeviceID(0), Group: g.Name, Now: time.Unix(1e9, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1)), Chance: 1}
+	sum, buffer := 0, []byte(nil)
+	for i := range examples {
+		c.Seq = int64(1000 + i)
+		buffer = source.Append(buffer[:0], c)
+		sum += len(buffer)
+	}
+	return (sum + examples - 1) / examples
 }
 
 func reportSize(g *scenario.Group) int {
 	if g.Report.Properties == nil {
 		return reportBytes
 	}
-	return reportBytes + rendered(g.Report.Properties)
+	return reportBytes + rendered(g.Report.Properties, g)
 }
