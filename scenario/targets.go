@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/form"
 	"github.com/twinfleet/twinfleet/internal/language/timing"
@@ -67,6 +66,6 @@ func webSocketKeys(x *target.WebSocket) []language.Key {
 	return []language.Key{
 		key("headers", value.TextsByName(func(name, text string) { x.Headers = append(x.Headers, target.Header{Name: name, Value: text}) }), means("none"),
 			"Headers of the request, such as {Authorization: \"Bearer ${TOKEN}\"}; their values are shown nowhere."),
-		key("subprotocol", value.Text(&x.SubProtocol), is(link.WebMQTT), "The sub-protocol to ask for; some brokers want mqttv3.1."),
+		key("subprotocol", value.Text(&x.SubProtocol), is("mqtt"), "The sub-protocol to ask for; some brokers want mqttv3.1."),
 	}
 }
