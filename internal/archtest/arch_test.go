@@ -256,7 +256,7 @@ func TestOwners(t *testing.T) {
 		"charm.land/bubbletea/v2":                 {"internal/terminal"},
 		"github.com/charmbracelet":                {"internal/terminal", "test/rig"},
 		"github.com/creack/pty":                   {"test/rig"},
-		"golang.org/x/crypto":                     {"internal/swarm/seal"},
+		"golang.org/x/crypto":                     {"internal/identity/pemfile", "internal/swarm/seal"},
 		"math/rand":                               {},
 		"log":                                     {},
 		"encoding/gob":                            {},
