@@ -161,6 +161,13 @@ func (t *Target) Dialer(bare bool) link.Dialer {
 	return w.over()
 }
 
+// Connecting opens connections to the target on which nothing was said yet: through the proxy, where there is one.
+func (t *Target) Connecting() link.Dialer {
+	w := t.places[0].ways[first(t.sc)]
+	w.secure = nil
+	return w.over()
+}
+
 // Arm begins to hold the limits of a target in this process, or of hubs that are processes of its own: setting it up is no load. Of another
 // target it is nothing.
 func (t *Target) Arm(ctx context.Context) error { return t.arm(ctx) }
