@@ -97,7 +97,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"target.websocket": said(broker.Target.WebSocket.SubProtocol == "mqtt"), "target.websocket.headers": said(broker.Target.WebSocket.Headers == nil),
 		"target.websocket.subprotocol": broker.Target.WebSocket.SubProtocol, "target.addresses": broker.Target.Addresses, "target.proxy": said(broker.Target.Proxy == ""),
 		"target.redirect": broker.Target.Redirect,
-		"fleet.client": bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
+		"fleet.client":    bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
 		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID, "fleet.groups.transport": g.Transport, "fleet.groups.devices_per_connection": g.Shared,
 		"fleet.groups.identity":                       said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
