@@ -49,7 +49,7 @@ func seconds(into *time.Duration) language.Value { return timing.Seconds(into) }
 
 func propertiesKeys(p *Properties) []language.Key {
 	return []language.Key{
-		key("user_properties", value.Pairs(func(name, text string) { p.User = append(p.User, Property{name, text}) }), means("none"),
+		key("user_properties", value.TextsByName(func(name, text string) { p.User = append(p.User, Property{name, text}) }), means("none"),
 			"Names with values; {device}, {group} and {index} are replaced."),
 		key("content_type", value.Text(&p.ContentType), means("none"), "What the payload is, such as application/json."),
 		key("expiry", seconds(&p.Expiry), means("never"), "After so long the broker forgets a message that it has not delivered; in whole seconds."),
@@ -67,7 +67,7 @@ func mqtt5Keys(m *MQTT5) []language.Key {
 		key("maximum_packet", value.Count(&m.MaximumPacket, 16, 4<<20), means("4194304"), "Bytes of the largest packet that the broker may send."),
 		key("topic_aliases", value.Count(&m.TopicAliases, 1, 65535), means("none"),
 			"Topic aliases that a device and the broker may use towards each other, as far as the other takes them."),
-		key("user_properties", value.Pairs(func(name, text string) { m.User = append(m.User, Property{name, text}) }), means("none"),
+		key("user_properties", value.TextsByName(func(name, text string) { m.User = append(m.User, Property{name, text}) }), means("none"),
 			"Those of CONNECT: names with values; {device}, {group} and {index} are replaced."),
 	}
 }

@@ -192,6 +192,38 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
+// Headers go with the request, Host among them instead of the host; a sub-protocol that nobody asked for ends the connection.
+func TestWebSocketWith(t *testing.T) {
+	asked := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r
+		up := websocket.Upgrader{Subprotocols: []string{"mqttv3.1"}}
+		answer := http.Header{}
+		if r.URL.Path == "/other" {
+			up.Subprotocols, answer = nil, http.Header{"Sec-Websocket-Protocol": {"mqttv3.1"}}
+		}
+		if ws, err := up.Upgrade(w, r, answer); err == nil {
+			ws.Close()
+		}
+	}))
+	defer server.Close()
+	header := http.Header{"Authorization": {"Bearer s3cret"}, "Host": {"front.example"}, "Origin": {"http://front.example"}}
+	dial := link.TCP(server.Listener.Addr().String())
+	nc, err := link.WebSocketWith(dial, "broker", "/mqtt", "mqttv3.1", header)(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	r := <-asked
+	if r.Host != "front.example" || r.Header.Get("Authorization") != "Bearer s3cret" || r.Header.Get("Sec-WebSocket-Protocol") != "mqttv3.1" {
+		t.Errorf("asked %s with %v", r.Host, r.Header)
+	}
+	_, err = link.WebSocketWith(dial, "broker", "/other", "mqtt", header)(t.Context())
+	if <-asked; !errors.Is(err, link.ErrSubProtocol) || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("another sub-protocol: %v", err)
+	}
+}
+
 // The path and the query of the URL are asked for as they were given, and no error names them.
 func TestWebSocketResource(t *testing.T) {
 	asked := make(chan string, 1)

@@ -39,6 +39,18 @@ type fact struct {
 	Value string `xml:"value,attr"`
 }
 
+// factsOf are what a reader must know to trust the figures, and the agents; nil for none.
+func factsOf(r *report.Run) *facts {
+	out := agentFacts(r)
+	for _, note := range r.Notes {
+		if out == nil {
+			out = &facts{}
+		}
+		out.All = append(out.All, fact{"note", note})
+	}
+	return out
+}
+
 // agentFacts are the agents of a run on many machines, those in trouble first; nil for a run in one process.
 func agentFacts(r *report.Run) *facts {
 	if len(r.Agents) == 0 {
@@ -77,10 +89,10 @@ type problem struct {
 	Text    string `xml:",cdata"`
 }
 
-// Write writes the run as a JUnit test suite: a case for the run itself, one a step, one a threshold. Agents are properties of the suite.
+// Write writes the run as a JUnit test suite: a case for the run itself, one a step, one a threshold. Agents and notes are properties of the suite.
 func Write(w io.Writer, r *report.Run) error {
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
-	suite := suite{Name: "twinfleet." + r.Name, Facts: agentFacts(r), Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
+	suite := suite{Name: "twinfleet." + r.Name, Facts: factsOf(r), Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
 	run := testCase{Class: r.Name, Name: "the run", Time: seconds(r.Duration()), Out: &cdata{text.Account(r)}}
 	if r.Outcome != report.Passed && r.Outcome != report.Missed {
 		run.Error = &problem{Message: string(r.Outcome) + ": " + r.Reason}

@@ -183,9 +183,16 @@ var rest = [][2]string{
 	{"stages", "stages: [{name: ramp, duration: 5s, devices: 100}, {name: hold, duration: 1m}]\n"},
 }
 
+// sends is the fleet for a broker, which has no twins to report to.
+const sends = "fleet: {groups: [{name: robots, count: 100, telemetry: {every: 5s}}]}\n"
+
 func decode(text string) error {
+	broker := regexp.MustCompile(`hub: "?(mqtt|ws)s?://`).MatchString(text)
 	for _, part := range rest {
 		if !regexp.MustCompile(`(?m)^` + part[0] + `:`).MatchString(text) {
+			if broker && part[0] == "fleet" {
+				part[1] = sends
+			}
 			text += part[1]
 		}
 	}

@@ -16,7 +16,6 @@ const (
 	Name    Form = "name"
 	Count   Form = "whole number"
 	CountOr Form = "whole number, or a word"
-	Pairs   Form = "names with values"
 	Devices Form = "number of devices"
 	Goals   Form = "number of devices, one by group, or a shape"
 	Switch  Form = "true or false"
@@ -36,6 +35,8 @@ const (
 	Size    Form = "size"
 	Content Form = "object, list or text"
 	Bounds  Form = "thresholds by operation"
+
+	TextsByName Form = "text by name"
 
 	RateShape    Form = "rate, or a shape"
 	RatePoints   Form = "list of times with rates"

@@ -76,17 +76,19 @@ func Texts(into *[]string) language.Value {
 	}}
 }
 
-// Pairs is names with texts, which are given to add in the order of the file.
-func Pairs(add func(name, text string)) language.Value {
-	return language.Value{Form: form.Pairs, Read: func(r *language.Reader, path string, n *yaml.Node) {
+// TextsByName is texts with names, {Name: value}; each is given to add, in the order of the file.
+func TextsByName(add func(name, text string)) language.Value {
+	return language.Value{Form: form.TextsByName, Read: func(r *language.Reader, path string, n *yaml.Node) {
 		if n.Kind != yaml.MappingNode {
-			r.Fail(path, n, "expected names with values such as {line: A4}, found %s", language.KindName(n))
+			r.Fail(path, n, "expected names with texts such as {Name: value}, found %s", language.KindName(n))
 			return
 		}
-		r.Pairs(path, n, func(name string, _, v *yaml.Node) {
-			if s, ok := r.Scalar(language.Join(path, name), v, "a text"); ok {
-				add(name, s)
-			}
+		r.Pairs(path, n, func(key string, _, v *yaml.Node) {
+			var s string
+			at := language.Join(path, key)
+			r.Note(at, v)
+			Text(&s).Read(r, at, v)
+			add(key, s)
 		})
 	}}
 }
