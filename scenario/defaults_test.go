@@ -92,6 +92,11 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"target.plain": s.Target.Plain, "target.transport": s.Target.Transport, "target.keep": s.Target.Keep, "target.tier": said(s.Target.Tier == ""), "target.units": s.Target.Units,
 		"target.burst": s.Target.Burst, "target.query_lag": said(s.Target.QueryLag == ""), "target.consumer_group": said(s.Target.ConsumerGroup == ""), "target.topic": broker.Target.Topic,
 		"target.username": said(broker.Target.Username == ""), "target.password": said(broker.Target.Password == ""),
+		"target.mqtt": broker.Target.MQTT, "target.tls": said(!broker.Target.TLS.Insecure), "target.tls.server_name": said(broker.Target.TLS.ServerName == ""),
+		"target.tls.min_version": broker.Target.TLS.MinVersion, "target.tls.alpn": said(broker.Target.TLS.ALPN == nil), "target.tls.insecure": broker.Target.TLS.Insecure,
+		"target.websocket": said(broker.Target.WebSocket.SubProtocol == "mqtt"), "target.websocket.headers": said(broker.Target.WebSocket.Headers == nil),
+		"target.websocket.subprotocol": broker.Target.WebSocket.SubProtocol, "target.addresses": broker.Target.Addresses, "target.proxy": said(broker.Target.Proxy == ""),
+		"target.redirect": broker.Target.Redirect,
 		"fleet.client": bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
 		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID, "fleet.groups.transport": g.Transport, "fleet.groups.devices_per_connection": g.Shared,

@@ -59,6 +59,7 @@ func (r *reader) validateFleet(s *Scenario) {
 	}
 	r.validateSources(s)
 	r.validateHubs(s)
+	r.validateVersion(s)
 	r.validateConsumerGroup(s)
 	names, first := make(map[string]bool), 0
 	for i := range s.Fleet.Groups {

@@ -29,6 +29,7 @@ const (
 	ErrTLSClosed     ProtocolError = "the target closed the connection in the TLS handshake"
 	ErrUpgradeClosed ProtocolError = "the target closed the connection in the WebSocket handshake"
 	ErrUpgrade       ProtocolError = "the target did not answer the WebSocket upgrade as HTTP does"
+	ErrSubProtocol   ProtocolError = "the target chose another sub-protocol of WebSocket than was asked for"
 	ErrUpgradeSize   ProtocolError = "the target answered the WebSocket upgrade with more than 64 KiB"
 )
 

@@ -48,6 +48,10 @@ func client(sc *scenario.Scenario, facts host.Facts) error {
 	if sc.Fleet.Client != scenario.AnyClient {
 		return nil
 	}
+	if sc.Target.V5() {
+		only5(sc)
+		return nil
+	}
 	sc.Fleet.Client = "paho"
 	p, err := plan.Make(sc, plan.Options{})
 	if err != nil {
@@ -66,6 +70,12 @@ func client(sc *scenario.Scenario, facts host.Facts) error {
 	sc.Fleet.Client = "lean"
 	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: "+why+"; fleet.client: paho insists on it")
 	return nil
+}
+
+// only5 takes the one client that speaks MQTT 5.
+func only5(sc *scenario.Scenario) {
+	sc.Fleet.Client = "lean"
+	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: paho does not speak MQTT 5")
 }
 
 func megabytes(n uint64) string { return human.Count(int(n / 1e6)) }
@@ -110,10 +120,10 @@ func loopback(sc *scenario.Scenario) bool {
 	if sc.Target.Can().InProcess {
 		return true
 	}
-	x, err := sc.Target.Endpoint()
+	host, err := sc.Target.Opened()
 	if err != nil {
 		return false
 	}
-	ip := net.ParseIP(x.Host)
-	return x.Host == "localhost" || ip != nil && ip.IsLoopback() && ip.To4() != nil
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback() && ip.To4() != nil
 }

@@ -17,7 +17,11 @@ func ToPart(sc *scenario.Scenario, facts host.Facts, devices, processes int) *sc
 	out := *sc
 	out.Fitted = append([]string(nil), sc.Fitted...)
 	among := max(1, processes)
-	if out.Fleet.Client == scenario.AnyClient {
+	switch {
+	case out.Fleet.Client != scenario.AnyClient:
+	case out.Target.V5():
+		only5(&out)
+	default:
 		out.Fleet.Client = "paho"
 		if why := beyond(&out, facts, devices, among); why != "" {
 			out.Fleet.Client = "lean"

@@ -79,6 +79,12 @@ func PlainTag(text string) string {
 	return "!!str"
 }
 
+// IsNumber reports whether YAML takes a plain text for a number.
+func IsNumber(text string) bool {
+	_, err := strconv.ParseFloat(text, 64)
+	return err == nil
+}
+
 // Join is the path of a key of an object at a path.
 func Join(path, key string) string {
 	if path == "" {

@@ -28,13 +28,20 @@ func (t *Target) ProtocolOver(over spec.DeviceTransport) protocol.Protocol {
 
 // Link is what a device's connection needs.
 func (t *Target) Link(index int, id string) link.Options {
+	return t.linkAt(t.at(index), index, id)
+}
+
+// linkAt is Link for a device that connects to a place.
+func (t *Target) linkAt(at *place, index int, id string) link.Options {
 	g, i := t.groupOf(index)
-	at := t.at(index)
 	way := at.ways[g.Over()]
 	bare := way.dial
 	if t.sc.Networks() {
 		first, _ := g.Sharers(i)
 		bare = t.Network.Dial(index-i+first, bare) // the network is bad for a connection, and for all who share it
+	}
+	if way.through != nil {
+		bare = way.through(bare)
 	}
 	o := link.Options{ClientID: id, CleanSession: true, Dial: bare, Host: at.host}
 	if way.secure != nil {

@@ -29,8 +29,11 @@ const (
 	Any     Form = "any object"
 	Map     Form = "object by name"
 	Texts   Form = "list of texts"
-	Bytes   Form = "bandwidth"
-	Bounds  Form = "thresholds by operation"
+
+	TextsByName Form = "text by name"
+
+	Bytes  Form = "bandwidth"
+	Bounds Form = "thresholds by operation"
 
 	RateShape    Form = "rate, or a shape"
 	RatePoints   Form = "list of times with rates"

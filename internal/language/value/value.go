@@ -23,10 +23,14 @@ func Text(into *string) language.Value {
 	}}
 }
 
-// OneOf is one of some words.
+// OneOf is one of some words; those that are numbers need no quotes.
 func OneOf(into *string, choices ...string) language.Value {
+	tags := []string{"!!str"}
+	if slices.ContainsFunc(choices, language.IsNumber) {
+		tags = append(tags, "!!int", "!!float")
+	}
 	return language.Value{Form: form.Text, Choices: choices, Read: func(r *language.Reader, path string, n *yaml.Node) {
-		s, ok := r.Scalar(path, n, strings.Join(choices, " or "), "!!str")
+		s, ok := r.Scalar(path, n, strings.Join(choices, " or "), tags...)
 		if ok && !slices.Contains(choices, s) {
 			r.Fail(path, n, "unknown value %q; %s", s, problem.DidYouMean(s, choices))
 			return
