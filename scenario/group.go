@@ -1,11 +1,13 @@
 package scenario
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/timing"
+	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
@@ -43,31 +45,34 @@ type Fleet struct {
 
 // Group is devices that share a profile.
 type Group struct {
-	Name      string              // in metrics and device ids
-	Transport string              // what carries what devices say to a hub: a name of target.DeviceTransport
-	Shared    int                 // how many devices are on one connection, in their order; 1 unless the transport is AMQP
-	Count     int                 // devices, 1 to 10,000,000
-	ID        string              // template: {group} and {index}
-	Identity  Identity            // how the hub knows the devices
-	Report    Report              // what goes into their twins
-	Telemetry Telemetry           // messages that they send
-	Messages  []Message           // broker only: further kinds of messages that they send
-	Subscribe Subscribe           // broker only: what they listen to
-	Will      *Will               // broker only; nil for none
-	MQTT5     MQTT5               // broker only, with MQTT 5
-	Kept      bool                // broker only: the broker keeps a device's session between its connections
-	Expiry    time.Duration       // of a session that is Kept, with MQTT 5: for how long; for ever when 0
-	Online    chance.Distribution // how long a device stays; zero for always, with Offline
-	Offline   chance.Distribution // how long it stays away between
-	Tokens    Tokens              // how its credentials end
-	Backoff   string              // exponential, steep, fixed or none
-	KeepAlive time.Duration       // of MQTT, in whole seconds
-	Timeout   time.Duration       // of every operation of a device
-	Answer    bool                // desired properties are answered in reported
-	Method    Method              // how direct methods are answered
-	InFlight  int                 // unanswered operations of one device
-	Overflow  string              // what is due beyond InFlight: drop or wait
-	place     problem.Place
+	Name      string // in metrics and device ids
+	Transport string // what carries what devices say to a hub: a name of target.DeviceTransport
+	Shared    int    // how many devices are on one connection, in their order; 1 unless the transport is AMQP
+	Count     int    // devices, 1 to 10,000,000
+	ID        string // template: {group} and {index}
+	// FirstIndex is what the first device has for {index}, in all templates: those that follow count on from it. 0 to MostIndex.
+	FirstIndex int
+	IndexWidth int                 // digits of {index} at the least, 1 to 10: zeros stand before it; 6 when 0
+	Identity   Identity            // how the hub knows the devices
+	Report     Report              // what goes into their twins
+	Telemetry  Telemetry           // messages that they send
+	Messages   []Message           // broker only: further kinds of messages that they send
+	Subscribe  Subscribe           // broker only: what they listen to
+	Will       *Will               // broker only; nil for none
+	MQTT5      MQTT5               // broker only, with MQTT 5
+	Kept       bool                // broker only: the broker keeps a device's session between its connections
+	Expiry     time.Duration       // of a session that is Kept, with MQTT 5: for how long; for ever when 0
+	Online     chance.Distribution // how long a device stays; zero for always, with Offline
+	Offline    chance.Distribution // how long it stays away between
+	Tokens     Tokens              // how its credentials end
+	Backoff    string              // exponential, steep, fixed or none
+	KeepAlive  time.Duration       // of MQTT, in whole seconds
+	Timeout    time.Duration       // of every operation of a device
+	Answer     bool                // desired properties are answered in reported
+	Method     Method              // how direct methods are answered
+	InFlight   int                 // unanswered operations of one device
+	Overflow   string              // what is due beyond InFlight: drop or wait
+	place      problem.Place
 }
 
 // Tokens is the life of SAS tokens.
@@ -133,6 +138,10 @@ func groupKeys(g *Group) []language.Key {
 		key("id", value.Text(&g.ID), is("{group}-{index}"),
 			"Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none "+
 				"of their characters."),
+		key("first_index", value.Count(&g.FirstIndex, 0, MostIndex), is("0"),
+			"What the first device has for {index}, in ids and everywhere else; the others count on from it. Runs that share a target have different ids so."),
+		key("index_width", value.Count(&g.IndexWidth, 1, 10), is(strconv.Itoa(topic.IndexWidth)),
+			"Digits of {index}: zeros stand before it. Numbers with more digits are longer."),
 		key("identity", value.Object(identityKeys(&g.Identity)), means("made by the run, with keys of their own"),
 			"How devices get to be known by the hub, and prove who they are."),
 		key("transport", value.OneOf(&g.Transport, target.DeviceTransports()...), is(string(target.MQTT)),

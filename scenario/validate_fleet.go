@@ -58,9 +58,14 @@ func (r *reader) validateTopic(path string, at problem.Place, template string, f
 	}
 }
 
-// Fill replaces {device}, {group} and {index} in a template by the id, the group and the number, counted from
-// 0, of the group's i-th device. The index has six digits, as in device ids.
-func (g *Group) Fill(template, id string, i int) string { return topic.Fill(template, id, g.Name, i) }
+// Fill replaces {device}, {group} and {index} in a template by the id, the group and the number of the group's i-th device, counted from 0:
+// the number is that of Index, as in device ids.
+func (g *Group) Fill(template, id string, i int) string {
+	if !strings.Contains(template, "{") {
+		return template
+	}
+	return topic.FillWith(template, id, g.Name, g.Index(i))
+}
 
 // sendsTelemetry reports whether a group takes its turn when a stage asks for a rate of messages: those with
 // telemetry do, and when there are none, all that do not listen instead.
