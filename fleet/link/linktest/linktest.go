@@ -298,7 +298,7 @@ func (s *Suite) subscribe(t *testing.T) {
 	})
 	for code, want := range map[byte]string{
 		3: "a topic filter was refused (return code 3)", 0x7f: "a topic filter was refused (return code 127)", 0x80: "a topic filter was refused",
-		135: "a topic filter was refused (return code 135)", 255: "a topic filter was refused (return code 255)",
+		135: "a topic filter was refused: not authorized (return code 135)", 255: "a topic filter was refused (return code 255)",
 	} {
 		s.in(t, want, &Broker{refuse: code}, func(t *testing.T, _ *Broker, c *connection) {
 			if err := c.subscribe(link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || reason.Of(err) != want {
