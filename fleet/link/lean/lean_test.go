@@ -71,3 +71,5 @@ func TestUnacknowledged(t *testing.T) {
 		t.Errorf("%d of 10,000 have ended with the connection", ended)
 	}
 }
+
+func TestFive(t *testing.T) { suite().RunFive(t) }
