@@ -73,3 +73,5 @@ func TestUnacknowledged(t *testing.T) {
 }
 
 func TestFive(t *testing.T) { suite().RunFive(t) }
+
+func TestSessions(t *testing.T) { suite().RunSessions(t) }
