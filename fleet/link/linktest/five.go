@@ -178,7 +178,7 @@ func (s *Suite) publish5(t *testing.T) {
 			answer packets.Packet
 			code   byte
 		}{
-			{1, &packets.Puback{PacketID: 1, ReasonCode: 0x10, Properties: &packets.Properties{}}, 0},
+			{1, &packets.Puback{PacketID: 1, ReasonCode: 0x10, Properties: &packets.Properties{}}, 0}, // nobody wants it, and all is well
 			{1, &packets.Puback{PacketID: 2, ReasonCode: 0x97, Properties: &packets.Properties{ReasonString: "full"}}, 0x97},
 			{2, &packets.Pubrec{PacketID: 3, ReasonCode: 0x90, Properties: &packets.Properties{}}, 0x90}, // and no PUBREL
 		} {

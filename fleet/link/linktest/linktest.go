@@ -24,7 +24,11 @@ import (
 
 // Suite is what every driver of connections is held to.
 type Suite struct {
-	Driver func() link.Driver // makes one, in the bubble of a test in virtual time
+	Driver  func() link.Driver // makes one, in the bubble of a test in virtual time
+	Version link.Version       // of MQTT, to a real broker
+	// Forgetful is a real broker that may lose a message with QoS 2 when its connection is cut before PUBREC: mochi-mqtt 2.7.9 notes that
+	// it has it, and hands it on only when PUBREC is written.
+	Forgetful bool
 }
 
 // Run runs it.

@@ -98,7 +98,9 @@ func DecodePublish(p mqtt.Packet, out *Publish) error {
 // Ack is a decoded PUBACK, PUBREC, PUBREL or PUBCOMP (sections 3.4 to 3.7).
 type Ack struct {
 	PacketID uint16
-	Code     byte // 0, NoMatchingSubscribers, or above 127
+	// Code says by section 2.4 that all is well below Unspecified. Which ones a packet may have is not checked: mochi-mqtt says with 1,
+	// which is of SUBACK, that all is well with a message with QoS 1 and user properties.
+	Code byte
 	Properties
 }
 
@@ -110,11 +112,6 @@ func DecodeAck(t mqtt.Type, body []byte, out *Ack) error {
 		return c.err
 	}
 	out.Code = c.byte()
-	switch {
-	case out.Code == 0, out.Code >= Unspecified, out.Code == NoMatchingSubscribers && (t == mqtt.PUBACK || t == mqtt.PUBREC):
-	default:
-		c.fail("3.4.2.1", "an unknown reason code")
-	}
 	if len(c.b) > 0 {
 		c.properties(t, &out.Properties)
 	}

@@ -11,15 +11,14 @@ const AUTH mqtt.Type = 15
 
 // Reason codes (section 2.4) that this side sends, or acts on. All from Unspecified on are failures.
 const (
-	NoMatchingSubscribers byte = 0x10
-	Unspecified           byte = 0x80
-	Malformed             byte = 0x81
-	ProtocolError         byte = 0x82
-	UnsupportedVersion    byte = 0x84
-	PacketIDNotFound      byte = 0x92
-	ReceiveMaxExceeded    byte = 0x93
-	AliasInvalid          byte = 0x94
-	TooLarge              byte = 0x95
+	Unspecified        byte = 0x80
+	Malformed          byte = 0x81
+	ProtocolError      byte = 0x82
+	UnsupportedVersion byte = 0x84
+	PacketIDNotFound   byte = 0x92
+	ReceiveMaxExceeded byte = 0x93
+	AliasInvalid       byte = 0x94
+	TooLarge           byte = 0x95
 
 	withWill       byte = 0x04
 	noSubscription byte = 0x11
