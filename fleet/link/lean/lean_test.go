@@ -22,11 +22,23 @@ func suite() *linktest.Suite {
 	return &linktest.Suite{Driver: func() link.Driver { return lean.New() }}
 }
 
+func versions() map[string]*linktest.Suite {
+	three, five := suite(), suite()
+	five.Version = link.V5
+	three.Forgetful, five.Forgetful = true, true
+	return map[string]*linktest.Suite{"3": three, "5": five}
+}
+
 func TestDriver(t *testing.T) { suite().Run(t) }
 
 func TestAgainstMochi(t *testing.T) {
 	for name, dial := range linktest.Mochi(t) {
-		t.Run(name, func(t *testing.T) { suite().RunBroker(t, dial, "mochi-"+name) })
+		for version, s := range versions() {
+			t.Run(name+" "+version, func(t *testing.T) {
+				s.RunBroker(t, dial, "mochi-"+name+version)
+				s.RunKept(t, dial, "mochi-"+name+version)
+			})
+		}
 	}
 }
 
@@ -71,3 +83,7 @@ func TestUnacknowledged(t *testing.T) {
 		t.Errorf("%d of 10,000 have ended with the connection", ended)
 	}
 }
+
+func TestFive(t *testing.T) { suite().RunFive(t) }
+
+func TestSessions(t *testing.T) { suite().RunSessions(t) }
