@@ -48,6 +48,9 @@ func (t *Target) linkAt(at *place, index int, id string) link.Options {
 		o.Dial = way.secure(bare)
 	}
 	if t.Can.Topics {
+		if t.sc.Target.V5() {
+			o.Version = link.V5
+		}
 		o.Username = t.fill(t.sc.Target.Username, index, id)
 		if password := t.sc.Target.Password; password != "" {
 			o.Password = func() string { return t.fill(password, index, id) }
