@@ -35,6 +35,7 @@ func TestAgainstMochi(t *testing.T) {
 	for name, dial := range linktest.Mochi(t) {
 		for version, s := range versions() {
 			t.Run(name+" "+version, func(t *testing.T) {
+				t.Parallel()
 				s.RunBroker(t, dial, "mochi-"+name+version)
 				s.RunKept(t, dial, "mochi-"+name+version)
 			})
