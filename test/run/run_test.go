@@ -48,7 +48,7 @@ func TestDriversAgainstMosquitto(t *testing.T) {
 			continue
 		}
 		five := suite
-		five.Version = link.V5
+		five.Version, five.Wordless = link.V5, true
 		t.Run(name+" keeps", func(t *testing.T) { suite.RunKept(t, link.TCP(broker), name) })
 		t.Run(name+" 5", func(t *testing.T) {
 			five.RunBroker(t, link.TCP(broker), name+"5")

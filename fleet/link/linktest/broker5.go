@@ -3,6 +3,7 @@ package linktest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -50,24 +51,27 @@ func (s *Suite) outlive(t *testing.T, dial link.Dialer, topic string) {
 	c := s.open(t, dial, topic, with)
 	for i := range n {
 		c.Publish(link.Message{Topic: fmt.Sprintf("%s/%d", topic, i), QoS: 1 + byte(i)%2}, func(err error) { told <- err })
-		if i%(n/cuts) == n/cuts-1 {
-			c.Abort()
-			if err := c.ends(t); err != nil {
-				t.Errorf("a connection that was cut ended with %v", err)
-			}
-			if c = s.open(t, dial, topic, with); !c.Conn.(link.Greeted).Greeting().Present {
-				t.Fatal("the broker has forgotten the session")
-			}
+		if i%(n/cuts) < n/cuts-1 {
+			continue
 		}
-	}
-	for range n {
-		select {
-		case err := <-told:
-			if err != nil {
-				t.Error(err)
+		c.Abort()
+		if err := c.ends(t); err != nil {
+			t.Errorf("a connection that was cut ended with %v", err)
+		}
+		if c = s.open(t, dial, topic, with); !c.Conn.(link.Greeted).Greeting().Present {
+			t.Fatal("the broker has forgotten the session")
+		}
+		for range n / cuts { // more with QoS 2 at once than some brokers take (Mosquitto 20) are not the subject
+			select {
+			case err := <-told:
+				if err != nil {
+					t.Error(err)
+				}
+			case err := <-c.over:
+				t.Fatalf("the connection ended: %v", err)
+			case <-time.After(patience):
+				t.Fatal("not all messages were acknowledged")
 			}
-		case <-time.After(patience):
-			t.Fatal("not all messages were acknowledged")
 		}
 	}
 	last := link.Message{Topic: topic + "/last", QoS: 2}
@@ -144,6 +148,7 @@ func (s *Suite) filters(t *testing.T, dial link.Dialer, topic string) {
 	c := s.open(t, dial, topic, nil)
 	other := s.open(t, dial, topic+"-other", nil)
 	other.say(t, link.Message{Topic: topic + "/kept", QoS: 1, Retain: true})
+	other.say(t, link.Message{Topic: topic + "-aside", QoS: 1}) // a broker may acknowledge a message before it has handed it on
 	await(t, "subscribing", func(done func(error)) {
 		c.Subscribe(done, link.Filter{Topic: topic + "/#", QoS: 1, NoLocal: true, RetainAsPublished: true, RetainHandling: 2, ID: 300})
 	})
@@ -189,7 +194,7 @@ func (s *Suite) takenOver(t *testing.T, dial link.Dialer, topic string) {
 	first := s.open(t, dial, topic, nil)
 	second := s.open(t, dial, topic, nil)
 	var said *link.DisconnectedError
-	if err := first.ends(t); !errors.As(err, &said) || !said.TakenOver() {
+	if err := first.ends(t); !(s.Wordless && errors.Is(err, io.EOF)) && (!errors.As(err, &said) || !said.TakenOver()) {
 		t.Errorf("it ended with %v", err)
 	}
 	second.close(t)

@@ -29,6 +29,8 @@ type Suite struct {
 	// Forgetful is a real broker that may lose a message with QoS 2 when its connection is cut before PUBREC: mochi-mqtt 2.7.9 notes that
 	// it has it, and hands it on only when PUBREC is written.
 	Forgetful bool
+	// Wordless is a real broker that ends a connection that another took over without a DISCONNECT: Mosquitto 2.0.11.
+	Wordless bool
 }
 
 // Run runs it.

@@ -25,6 +25,7 @@ func (s *Suite) RunSessions(t *testing.T) {
 			"a connection that fails changes nothing":     s.failsBetween,
 			"End and Forget":                              s.forgets,
 			"a receive maximum that shrinks":              s.shrinks,
+			"whatever the order of events":                s.anyOrder,
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { test(t, &client{suite: s, version: version}) })

@@ -316,8 +316,8 @@ func FuzzDecode(f *testing.F) {
 		if p.Type == v5.AUTH && len(p.Body) == 1 {
 			return // likewise
 		}
-		var last []byte // the packet that was read last, as b may hold several
-		last = append(mqtt.AppendHeader(nil, p.Type, p.Flags, len(p.Body)), p.Body...)
+		// The packet that was read last, as b may hold several.
+		last := append(mqtt.AppendHeader(nil, p.Type, p.Flags, len(p.Body)), p.Body...)
 		oracle, err := packets.ReadPacket(bytes.NewReader(last))
 		if err != nil {
 			t.Fatalf("paho refuses % x: %v", last, err)
