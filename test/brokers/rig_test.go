@@ -225,7 +225,7 @@ func httpProxy(t *testing.T, dir string) string {
 	for range attempts {
 		addr := loopback.Free(t)
 		host, port, _ := net.SplitHostPort(addr)
-		text := fmt.Sprintf("Port %s\nListen %s\nTimeout 60\nMaxClients 100\nBasicAuth %s %s\nAllow 127.0.0.1\n", port, host, user, password)
+		text := fmt.Sprintf("Port %s\nListen %s\nTimeout 60\nMaxClients 100\nBasicAuth %s %s\nAllow 127.0.0.0/8\n", port, host, user, password)
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
