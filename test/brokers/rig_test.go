@@ -95,7 +95,7 @@ func mosquitto(t *testing.T, p *pki, dir string) *broker {
 	program, conf := rig.Program(t, "mosquitto"), filepath.Join(dir, "mosquitto.conf")
 	for range attempts {
 		b := &broker{name: "mosquitto", at: places(t), ca: p.ca}
-		text := "per_listener_settings true\npersistence false\nlog_dest stderr\n"
+		text := "per_listener_settings true\npersistence false\nlog_dest stderr\nlog_type all\n"
 		if os.Geteuid() == 0 {
 			text += "user root\n"
 		}
