@@ -95,7 +95,7 @@ func mosquitto(t *testing.T, p *pki, dir string) *broker {
 	program, conf := rig.Program(t, "mosquitto"), filepath.Join(dir, "mosquitto.conf")
 	for range attempts {
 		b := &broker{name: "mosquitto", at: places(t), ca: p.ca}
-		text := "per_listener_settings true\npersistence false\nlog_dest stderr\n"
+		text := "per_listener_settings true\npersistence false\nlog_dest stderr\nlog_type all\n"
 		if os.Geteuid() == 0 {
 			text += "user root\n"
 		}
@@ -225,7 +225,7 @@ func httpProxy(t *testing.T, dir string) string {
 	for range attempts {
 		addr := loopback.Free(t)
 		host, port, _ := net.SplitHostPort(addr)
-		text := fmt.Sprintf("Port %s\nListen %s\nTimeout 60\nMaxClients 100\nBasicAuth %s %s\nAllow 127.0.0.1\n", port, host, user, password)
+		text := fmt.Sprintf("Port %s\nListen %s\nTimeout 60\nMaxClients 100\nBasicAuth %s %s\nAllow 127.0.0.0/8\n", port, host, user, password)
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -132,7 +132,7 @@ func connect(_ context.Context, at *url.URL, nc net.Conn, addr string) (net.Conn
 	case err != nil:
 		return nil, &ProxyError{"the proxy does not speak HTTP", err}
 	}
-	resp.Body.Close() // there is none, or nc is closed
+	// Its body is left alone: an answer that is well has none, whatever it says (RFC 9110 section 9.3.6), and after any other nc is closed.
 	status := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 	switch {
 	case resp.StatusCode/100 == 2:

@@ -67,7 +67,7 @@ func TestConnect(t *testing.T) {
 		}
 		from <- nc.RemoteAddr().String()
 		asked <- r
-		_, _ = io.WriteString(nc, "HTTP/1.1 200 fine\r\nServer: x\r\n\r\nhello ")
+		_, _ = io.WriteString(nc, "HTTP/1.1 200 fine\r\nServer: x\r\nContent-Length: 500\r\n\r\nhello ")
 		_, _ = io.Copy(nc, nc)
 	})
 	nc, err := through(t, "http://us%20er:p%40ss@"+at, "broker.example:1883")(t.Context())
