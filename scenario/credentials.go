@@ -180,7 +180,7 @@ func (r *reader) readCredentials(path string, g *Group) {
 		return
 	}
 	if !r.Given(path + ".count") {
-		g.Count = len(rows)
+		g.Count, d.Counted = len(rows), len(rows)
 	} else if g.Count > len(rows) {
 		r.FailAt(path+".count", g.place, "%d devices, but %s has %d rows; write a smaller count, or put more into the file", g.Count, d.Credentials, len(rows))
 		return

@@ -37,6 +37,7 @@ type Identity struct {
 
 	Credentials string        // broker only: file of what devices say of themselves, a row each; empty for none
 	Rows        []Credential  // of that file, as many as the group has devices; nil where another process has read it (Options.Handed)
+	Counted     int           // devices of that file, when it says how many the group has; 0 when the group says so itself
 	lines       []int         // of the file, where Rows stand
 	files       *certificates // of devices that have some in files; nil for none
 }
