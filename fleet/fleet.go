@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/internal/audience"
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
+	"github.com/twinfleet/twinfleet/internal/fleet/takeover"
 	"github.com/twinfleet/twinfleet/internal/timers"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -32,6 +33,8 @@ type Fleet struct {
 	groupOf []int32                  // of each device
 	order   []int32                  // the n-th device to start
 	places  []int32                  // when each device starts: the inverse of order
+
+	takeovers takeover.Detector
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc

@@ -183,6 +183,7 @@ func (d *device) connected(session *opened, now time.Time) {
 	case session.failed != nil && d.halted():
 		d.next(errStopped, now)
 	case session.failed != nil:
+		d.fleet.takeovers.Failed(d.index)
 		d.disown(session.failed)
 		d.next(session.failed, now)
 	case session.conn == nil:

@@ -128,6 +128,7 @@ func TestArrows(t *testing.T) {
 		"internal/generator/meter":       {"internal/generator", "internal/host", "internal/oserr"},
 		"internal/generator/watch":       {"internal/generator", "internal/host", "fleet/link", "metrics", "report"},
 		"internal/identity":              {"internal/identity", "internal/iothub", "internal/table"},
+		"internal/identity/credentials":  {"internal/language/topic", "internal/table", "scenario/problem"},
 		"report":                         {"metrics", "report/human"},
 		"report/human":                   {},
 		"report/color":                   {},
