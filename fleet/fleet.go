@@ -65,6 +65,7 @@ type Fleet struct {
 	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
 	remain      atomic.Int64    // sessions that are left at the target
 	outside     atomic.Bool     // that there is one that is no device
+	talking     atomic.Int64    // devices that may send more of what is measured
 	undelivered atomic.Int64    // messages that subscribers have yet to get
 	run         []byte          // of marks, with a hyphen; empty without one
 	audiences   *audience.Index // of topics; nil unless messages are for every subscriber
