@@ -29,7 +29,10 @@ fleet:
   groups:
     - {name: s-NAME, count: 2, timeout: 3s, backoff: steep, telemetry: {topic: "NAME/{device}", every: 200ms, deliveries: 1}}
     - {name: b-NAME, count: 1, timeout: 3s, subscribe: {topics: ["NAME/+"], qos: 1}}
-stages: [{name: ramp, duration: 500ms, devices: 3}, {name: hold, duration: 1s, network: {latency: 3ms}}]
+stages:
+  - {name: ramp, duration: 500ms, devices: 3}
+  - {name: hold, duration: 1s, network: {latency: 3ms}}
+  - {name: rest, duration: 300ms, paused: true}
 thresholds: {delivery: ["count > 2", "error_rate < 0.1%"], connect: ["error_rate < 0.1%"]}
 `
 
