@@ -16,7 +16,7 @@ const everyObject = `
 target: {hub: embedded}
 fleet:
   groups:
-    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
+    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {payload_bytes: {zero: 1B}}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
     - {name: gates}
     - {name: doors, identity: {x509: {}}}
     - {name: homes, identity: {dps: {x509: {}}}}
@@ -100,6 +100,7 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.client":    bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
 		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID, "fleet.groups.transport": g.Transport, "fleet.groups.devices_per_connection": g.Shared,
+		"fleet.groups.first_index": g.FirstIndex, "fleet.groups.index_width": g.IndexWidth,
 		"fleet.groups.identity":                       said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
 		"fleet.groups.identity.x509.ca":               said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
 		"fleet.groups.identity.x509.key_password":     said(door.Identity.X509.KeyPassword.IsZero()),
@@ -115,6 +116,8 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.groups.telemetry.payload": said(g.Telemetry.Payload == nil), "fleet.groups.telemetry.qos": g.Telemetry.QoS,
 		"fleet.groups.telemetry.retain": g.Telemetry.Retain,
 		"fleet.groups.telemetry.sync":   g.Telemetry.Sync, "fleet.groups.telemetry.payload_file": said(g.Telemetry.Rows == nil),
+		"fleet.groups.telemetry.payload_bytes": said(gate.Telemetry.Source() == nil), "fleet.groups.telemetry.payload_size": said(g.Telemetry.Size == 0),
+		"fleet.groups.telemetry.data":       said(g.Telemetry.Data == nil),
 		"fleet.groups.telemetry.topic":      said(g.Telemetry.Topic == ""),
 		"fleet.groups.telemetry.deliveries": said(g.Telemetry.Deliveries == 0), "fleet.groups.session": said(gate.Online.IsZero() && gate.Offline.IsZero()),
 		"fleet.groups.tokens": said(gate.Tokens == Tokens{}), "fleet.groups.tokens.life": g.Tokens.Life,

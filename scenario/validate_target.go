@@ -87,7 +87,7 @@ func (r *reader) validateHubs(s *Scenario) {
 		if g.Identity.DPS != nil {
 			r.FailAt(path+".identity.dps", g.place, "a provisioning service assigns devices by its own rules, and the run deals them to target.hubs; name one hub in target.hub")
 		}
-		if g.Telemetry.Deliveries > 0 {
+		if g.Measured() {
 			r.FailAt(path+".telemetry.deliveries", g.place, "deliveries are read at one hub; name one in target.hub, or remove deliveries")
 		}
 	}

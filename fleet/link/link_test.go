@@ -349,10 +349,47 @@ func TestRefusedErrorsOfOtherTransports(t *testing.T) {
 		{link.RefusedError{Code: 3}, "connection refused: server unavailable (return code 3)", true, false, false},
 		{link.RefusedError{Code: 4}, "connection refused: bad user name or password (return code 4)", false, true, false},
 		{link.RefusedError{Code: 1}, "connection refused: unacceptable protocol version (return code 1)", false, false, false},
+		{link.RefusedError{Code: 0x88}, "connection refused: server unavailable (return code 136)", true, false, false},
+		{link.RefusedError{Code: 0x89}, "connection refused: server busy (return code 137)", true, false, false},
+		{link.RefusedError{Code: 0x9f}, "connection refused: connection rate exceeded (return code 159)", true, false, false},
+		{link.RefusedError{Code: 0x8a}, "connection refused: banned (return code 138)", false, true, false},
+		{link.RefusedError{Code: 0x8c}, "connection refused: bad authentication method (return code 140)", false, true, false},
+		{link.RefusedError{Code: 0x9c, Server: "other"}, "connection refused: use another server (return code 156)", false, false, false},
+		{link.RefusedError{Code: 0x96, Message: true}, "message refused: message rate too high (reason code 150)", true, false, false},
+		{link.RefusedError{Code: 0x90, Message: true}, "message refused: topic name invalid (reason code 144)", false, false, false},
+		{link.RefusedError{Code: 0xf0, Message: true}, "message refused (reason code 240)", false, false, false},
 	} {
 		x := &tt.err
 		if reason.Of(fmt.Errorf("sending: %w", x)) != tt.text || x.Throttled() != tt.throttled || x.Identity() != tt.identity || x.Failure() != tt.failure {
 			t.Errorf("%+v: %q, throttled %v, identity %v, failure %v", tt.err, reason.Of(x), x.Throttled(), x.Identity(), x.Failure())
 		}
+	}
+}
+
+// Every reason code of MQTT 5 for a failure has a text (section 2.4), and no other has.
+func TestReasonCodes(t *testing.T) {
+	for code := 0x80; code <= 0xff; code++ {
+		known := code <= 0xa2
+		for _, err := range []error{&link.DisconnectedError{Code: byte(code)}, &link.RefusedError{Code: byte(code)}, &link.RefusedError{Code: byte(code), Message: true}} {
+			if text := reason.Of(err); strings.Contains(text, ": ") != known || !strings.HasSuffix(text, fmt.Sprintf(" code %d)", code)) {
+				t.Errorf("%#x: %s", code, text)
+			}
+		}
+	}
+	for code, want := range map[byte]struct {
+		text                 string
+		throttled, takenOver bool
+	}{
+		0x00: {"the target disconnected", false, false}, 0x8e: {"the target disconnected: session taken over (reason code 142)", false, true},
+		0x97: {"the target disconnected: quota exceeded (reason code 151)", true, false},
+		0x93: {"the target disconnected: receive maximum exceeded (reason code 147)", false, false}, // a fault of this side
+	} {
+		x := &link.DisconnectedError{Code: code}
+		if got := reason.Of(x); got != want.text || x.Throttled() != want.throttled || x.TakenOver() != want.takenOver {
+			t.Errorf("%#x: %s, %v, %v", code, got, x.Throttled(), x.TakenOver())
+		}
+	}
+	if got := (&link.SubscriptionError{Code: 0xa2}).Error(); got != "a topic filter was refused: wildcard subscriptions not supported (return code 162)" {
+		t.Error(got)
 	}
 }

@@ -48,8 +48,8 @@ func client(sc *scenario.Scenario, facts host.Facts) error {
 	if sc.Fleet.Client != scenario.AnyClient {
 		return nil
 	}
-	if sc.Target.V5() {
-		only5(sc)
+	if why := onlyLean(sc); why != "" {
+		takeLean(sc, why)
 		return nil
 	}
 	sc.Fleet.Client = "paho"
@@ -67,15 +67,25 @@ func client(sc *scenario.Scenario, facts host.Facts) error {
 	default:
 		return nil
 	}
-	sc.Fleet.Client = "lean"
-	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: "+why+"; fleet.client: paho insists on it")
+	takeLean(sc, why+"; fleet.client: paho insists on it")
 	return nil
 }
 
-// only5 takes the one client that speaks MQTT 5.
-func only5(sc *scenario.Scenario) {
+// onlyLean says why no other client than lean will do; "" when others will.
+func onlyLean(sc *scenario.Scenario) string {
+	switch {
+	case sc.Target.V5():
+		return "paho does not speak MQTT 5"
+	case slices.ContainsFunc(sc.Fleet.Groups, func(g scenario.Group) bool { return g.Kept }):
+		return "paho keeps no sessions"
+	}
+	return ""
+}
+
+// takeLean takes the client lean, for a reason.
+func takeLean(sc *scenario.Scenario, why string) {
 	sc.Fleet.Client = "lean"
-	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: paho does not speak MQTT 5")
+	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: "+why)
 }
 
 func megabytes(n uint64) string { return human.Count(int(n / 1e6)) }

@@ -93,6 +93,9 @@ func Join(path, key string) string {
 	return path + "." + key
 }
 
+// At is the path of an item of a list at a path.
+func At(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
 // Below reports whether a path lies below another.
 func Below(path, top string) bool {
 	rest, ok := strings.CutPrefix(path, top)

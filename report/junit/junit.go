@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/agents"
@@ -142,7 +143,7 @@ func why(r *report.Run, v threshold.Verdict) string {
 			continue
 		}
 		for _, e := range reasons.Parts(r) {
-			if e.Operation != t.Operation || t.Group != "" && e.Group != "" && e.Group != t.Group || t.Scope.Stage != "" && e.Stage != "" && e.Stage != t.Scope.Stage {
+			if e.Operation != t.Operation || e.Group != "" && !metrics.InGroup(e.Group, t.Group) || t.Scope.Stage != "" && e.Stage != "" && e.Stage != t.Scope.Stage {
 				continue
 			}
 			fmt.Fprintf(b, "\n%s %s", human.Count(e.Count), e.Text())

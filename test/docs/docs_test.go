@@ -208,6 +208,9 @@ func decode(text string) error {
 			if filepath.Ext(name) == ".pem" {
 				return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}), nil
 			}
+			if filepath.Base(name) == "sites.csv" {
+				return []byte("site\nRedmond43\n"), nil
+			}
 			return []byte("HostName=h.example;DeviceId=d;SharedAccessKey=c2VjcmV0\n"), nil
 		},
 	})

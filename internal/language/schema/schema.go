@@ -85,6 +85,10 @@ func points(of map[string]any) map[string]any {
 }
 
 func value(v language.Value) map[string]any {
+	if v.Form == form.CountOr {
+		number := map[string]any{"type": "integer", "minimum": json.Number(v.Low), "maximum": json.Number(v.High)}
+		return either(map[string]any{"anyOf": []any{number, map[string]any{"enum": v.Choices}}})
+	}
 	if v.Choices != nil {
 		return either(map[string]any{"enum": choices(v.Choices)})
 	}
@@ -128,6 +132,8 @@ func value(v language.Value) map[string]any {
 	case form.Weights:
 		byName := map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "number"}}
 		return map[string]any{"anyOf": []any{map[string]any{"type": "string"}, byName}}
+	case form.Content:
+		return map[string]any{"type": []string{"object", "array", "string", "number", "boolean"}}
 	case form.Any, form.Map:
 		return map[string]any{"type": "object"}
 	default:

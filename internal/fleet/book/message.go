@@ -1,0 +1,203 @@
+package book
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/audience"
+)
+
+// message is one that is waited for, or of which copies may come that nobody waits for.
+type message[T any] struct {
+	value    T
+	deadline time.Time
+	slots    int  // copies that are to come
+	left     int  // of which so many are waited for; while it is open
+	filled   int  // and so many have come
+	gone     int  // and so many were missed and have not come
+	taken    bool // the target has acknowledged it
+	late     bool // its time is up
+	lost     bool // and what has not come counts as missing
+
+	seen []int // of one for anyone: subscribers that have it
+
+	audience *audience.Audience // of any other
+	had      bits               // slots that have a copy
+	missed   bits               // slots whose subscriber was not there; nil for none
+	holders  []int              // of groups: the member that has the group's copy, by group; nil for none
+	away     map[int]bool       // members of groups that were not there
+	further  map[int]int        // copies beyond the first that overlapping filters brought, by slot
+}
+
+// placing is where a copy belongs.
+type placing uint8
+
+const (
+	surplus   placing = iota // nowhere: all that it may be have come
+	awaited                  // it fills a slot
+	unawaited                // it fills one that was missed
+	further                  // overlapping filters brought it
+	stranger                 // its subscriber has no slot
+)
+
+// place finds out where a copy belongs, and puts it there. A slot has one copy, the first that may be its; which one that is of several that
+// a subscriber gets, for itself and as a member of groups, cannot be told: as many slots as can be have one.
+func (m *message[T]) place(subscriber int) placing {
+	if m.audience == nil {
+		if slices.Contains(m.seen, subscriber) {
+			return surplus
+		}
+		m.seen = append(m.seen, subscriber)
+		m.filled++
+		return awaited
+	}
+	if !m.audience.Has(subscriber) {
+		return stranger
+	}
+	groups := m.groups(subscriber)
+	for _, how := range []placing{awaited, unawaited, further} {
+		if m.put(subscriber, groups, how, make(map[int]bool)) {
+			return how
+		}
+	}
+	return surplus
+}
+
+// groups are the slots of the groups that a subscriber is a member of.
+func (m *message[T]) groups(subscriber int) (slots []int) {
+	for i, g := range m.audience.Groups {
+		if g.Has(subscriber) {
+			slots = append(slots, len(m.audience.Own)+i)
+		}
+	}
+	return slots
+}
+
+// put puts a copy where it is, or where the copy of another member of a group is, if there is room of a kind for that one. tried are the
+// slots of groups that need no other look.
+func (m *message[T]) put(subscriber int, groups []int, how placing, tried map[int]bool) bool {
+	if slot, ok := m.audience.Of(subscriber); ok {
+		switch {
+		case how != further && m.room(slot, how):
+			m.fill(slot)
+			return true
+		case how == further && m.had.has(slot) && m.further[slot] < m.audience.Copies(slot)-1:
+			if m.further == nil {
+				m.further = make(map[int]int)
+			}
+			m.further[slot]++
+			return true
+		}
+	}
+	for _, slot := range groups {
+		if how != further && m.room(slot, how) {
+			m.fill(slot)
+			m.hold(slot, subscriber)
+			return true
+		}
+	}
+	for _, slot := range groups {
+		if tried[slot] || !m.had.has(slot) {
+			continue
+		}
+		tried[slot] = true
+		if other := m.holders[slot-len(m.audience.Own)]; m.put(other, m.groups(other), how, tried) {
+			m.hold(slot, subscriber)
+			return true
+		}
+	}
+	return false
+}
+
+// room reports whether a slot has no copy and is of a kind.
+func (m *message[T]) room(slot int, how placing) bool {
+	return !m.had.has(slot) && m.missed.has(slot) == (how == unawaited)
+}
+
+func (m *message[T]) fill(slot int) {
+	m.had.set(slot)
+	m.filled++
+	if m.missed.has(slot) {
+		m.gone--
+	}
+}
+
+func (m *message[T]) hold(slot, member int) {
+	if m.holders == nil {
+		m.holders = make([]int, len(m.audience.Groups))
+	}
+	m.holders[slot-len(m.audience.Own)] = member
+}
+
+// whole reports whether all copies have come that may, so that any other is a duplicate.
+func (m *message[T]) whole() bool {
+	if m.filled < m.slots {
+		return false
+	}
+	if m.audience == nil || !m.audience.Overlap() {
+		return true
+	}
+	for slot := range m.audience.Own {
+		if m.further[slot] < m.audience.Copies(slot)-1 {
+			return false
+		}
+	}
+	return true
+}
+
+// miss notes that nobody is there for a slot; n is how many copies are waited for no more.
+func (m *message[T]) miss(slot int) (n int) {
+	if m.had.has(slot) || m.missed.has(slot) {
+		return 0
+	}
+	if m.missed == nil {
+		m.missed = newBits(m.slots)
+	}
+	m.missed.set(slot)
+	m.gone++
+	return 1
+}
+
+// leave notes that a subscriber was not there.
+func (m *message[T]) leave(subscriber int) (n int) {
+	if slot, ok := m.audience.Of(subscriber); ok {
+		n += m.miss(slot)
+	}
+	groups := m.groups(subscriber)
+	if len(groups) > 0 {
+		if m.away == nil {
+			m.away = make(map[int]bool)
+		}
+		m.away[subscriber] = true
+	}
+	for _, slot := range groups {
+		if !slices.ContainsFunc(m.audience.Groups[slot-len(m.audience.Own)].Members, func(s int) bool { return !m.away[s] }) {
+			n += m.miss(slot)
+		}
+	}
+	return n
+}
+
+// missing notes which of those that have no copy were away: subscribers, and members of groups, who may have been the ones that were sent it.
+func (m *message[T]) missing(away func(subscriber int) bool) (n int) {
+	for slot, o := range m.audience.Own {
+		if !m.had.has(slot) && away(o.Subscriber) {
+			n += m.miss(slot)
+		}
+	}
+	for i, g := range m.audience.Groups {
+		if slot := len(m.audience.Own) + i; !m.had.has(slot) && slices.ContainsFunc(g.Members, away) {
+			n += m.miss(slot)
+		}
+	}
+	return n
+}
+
+// bits are small numbers, in as little space as they need.
+type bits []uint64
+
+func newBits(n int) bits { return make(bits, (n+63)/64) }
+
+func (b bits) has(n int) bool { return n/64 < len(b) && b[n/64]>>(n%64)&1 == 1 }
+
+func (b bits) set(n int) { b[n/64] |= 1 << (n % 64) }

@@ -1,0 +1,94 @@
+package book
+
+import "time"
+
+// strays are messages of which copies may come that nobody waits for: their time was up, or nobody waited from the beginning. Without them a
+// copy that comes late looks like one that comes twice.
+type strays[T any] struct {
+	kept  map[int64]*message[T] // by turn
+	slots int                   // of all of them
+	floor int64                 // of the turns below nothing else is known but
+	lost  tally                 // how many copies count as missing
+}
+
+const (
+	mostStrays = 1024    // that are kept
+	mostSlots  = 1 << 16 // and how many slots these have, unless one alone has more
+)
+
+// keep keeps a message; those that were kept are forgotten where they are too many. marked is the turn behind the last that was sent.
+func (s *strays[T]) keep(turn int64, m *message[T], marked int64) {
+	var none T
+	m.value, m.deadline = none, time.Time{} // it may hold much
+	if s.kept == nil {
+		s.kept = make(map[int64]*message[T])
+	}
+	if len(s.kept) == mostStrays || len(s.kept) > 0 && s.slots+m.slots > mostSlots {
+		for old, m := range s.kept {
+			if m.lost {
+				s.lost.add(old, m.slots-m.filled-m.gone)
+			}
+		}
+		clear(s.kept)
+		s.floor, s.slots = marked, 0
+	}
+	s.kept[turn] = m
+	s.slots += m.slots
+}
+
+// drop forgets a message of which all copies have come.
+func (s *strays[T]) drop(turn int64) {
+	s.slots -= s.kept[turn].slots
+	delete(s.kept, turn)
+}
+
+// tally counts by turn. It has a page for each 64 turns, which has a word for each binary digit of the greatest count: of a count of one, a bit
+// a turn.
+type tally map[int64][]uint64
+
+// add adds to the count of a turn.
+func (t *tally) add(turn int64, n int) {
+	if n <= 0 {
+		return
+	}
+	if *t == nil {
+		*t = make(tally)
+	}
+	page, bit := (*t)[turn/64], uint64(1)<<(turn%64)
+	for digit := 0; n > 0; digit++ {
+		if digit == len(page) {
+			page = append(page, 0)
+		}
+		if page[digit]&bit != 0 {
+			n++
+		}
+		page[digit] &^= bit
+		if n&1 == 1 {
+			page[digit] |= bit
+		}
+		n >>= 1
+	}
+	(*t)[turn/64] = page
+}
+
+// take takes one from the count of a turn; it is false when there is none.
+func (t tally) take(turn int64) bool {
+	page, bit := t[turn/64], uint64(1)<<(turn%64)
+	for digit := range page {
+		if page[digit]&bit == 0 {
+			continue
+		}
+		page[digit] &^= bit
+		for lower := range digit {
+			page[lower] |= bit
+		}
+		for _, word := range page {
+			if word != 0 {
+				return true
+			}
+		}
+		delete(t, turn/64)
+		return true
+	}
+	return false
+}
