@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
 	"github.com/twinfleet/twinfleet/internal/fleet/takeover"
 	"github.com/twinfleet/twinfleet/internal/fleet/versions"
+	"github.com/twinfleet/twinfleet/internal/oserr"
 )
 
 // ContradictionKind says how a target contradicted itself.
@@ -67,7 +69,7 @@ func (d *device) noteLoss(lost error, now time.Time) {
 	switch {
 	case errors.As(lost, &told) && told.Code == sessionTakenOver:
 		why = takeover.Taken
-	case broker && told == nil && errors.Is(lost, io.EOF):
+	case broker && told == nil && (errors.Is(lost, io.EOF) || oserr.Is(lost, oserr.Reset) && !errors.Is(lost, fault.ErrReset)):
 		why = takeover.Ended
 	}
 	switch d.fleet.takeovers.Lost(d.index, d.back, now, why) {

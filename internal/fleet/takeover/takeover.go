@@ -36,7 +36,7 @@ const (
 	longestGap  = 30 * time.Second      // between two connections of a device
 	cycles      = 3                     // short lives in a row
 	devices     = 3                     // that have had so many
-	together    = 50 * time.Millisecond // two thirds of the devices, and three at the least
+	together    = 20 * time.Millisecond // nine tenths of the devices, and three at the least
 	spread      = 0.25                  // of the lives' middle, between the longest and the shortest tenth
 )
 
@@ -131,7 +131,7 @@ func (d *Detector) atOnce(index int, lost time.Time) bool {
 	if len(d.recent) < most {
 		d.recent = append(d.recent, loss{index, lost})
 	}
-	if n := len(d.recent); n < devices || n*3 < len(d.of)*2 {
+	if n := len(d.recent); n < devices || n*10 < len(d.of)*9 {
 		return false
 	}
 	clear(d.of)
