@@ -219,8 +219,10 @@ func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *i
 		return &a.Late
 	}
 	lost := &a.Missing
-	if m.acked.IsZero() {
+	if m.acked.IsZero() || m.acked.After(deadline) {
 		lost = &a.Silent
+	} else if m.acked.After(deadline.Add(-closeCall)) {
+		lost = &a.Edge
 	}
 	if j.Anyone > 0 {
 		return lost

@@ -39,8 +39,9 @@ type Proxy struct {
 	mu     sync.Mutex // protects the following fields
 	pipes  map[*pipe]bool
 	fate   func(Copy) Fate
-	frozen time.Time // nothing passes until then
-	closed time.Time // connections are closed at once until then
+	frozen time.Time // what the broker says waits until then
+	closed time.Time // devices are not let in until then
+	barred func(client string) bool
 }
 
 // pipe is a connection through the proxy.
@@ -99,19 +100,26 @@ func (p *Proxy) Fates(fate func(Copy) Fate) {
 	p.fate = fate
 }
 
-// Freeze lets nothing pass for a while.
+// Freeze holds back what the broker says for a while.
 func (p *Proxy) Freeze(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.frozen = time.Now().Add(d)
 }
 
-// Shut cuts all connections and takes none for a while.
-func (p *Proxy) Shut(d time.Duration) {
+// Shut cuts the connections of clients, and lets these not in for a while; nil is all.
+func (p *Proxy) Shut(which func(client string) bool, d time.Duration) {
 	p.mu.Lock()
-	p.closed = time.Now().Add(d)
+	p.closed, p.barred = time.Now().Add(d), which
 	p.mu.Unlock()
-	p.Cut(nil)
+	p.Cut(which)
+}
+
+// bars reports whether a client is not let in now.
+func (p *Proxy) bars(client string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.closed) && (p.barred == nil || p.barred(client))
 }
 
 // Cut ends the connections of clients without a word; nil ends all. It returns how many.
@@ -159,12 +167,6 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(nc net.Conn) {
 	defer nc.Close()
-	p.mu.Lock()
-	shut := time.Now().Before(p.closed)
-	p.mu.Unlock()
-	if shut || p.over.Err() != nil {
-		return
-	}
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return
@@ -248,12 +250,14 @@ func (x *pipe) up(in *bufio.Reader) {
 		if err != nil {
 			return
 		}
-		x.wait()
 		switch p.kind {
 		case connect:
 			x.mu.Lock()
 			x.id = p.client
 			x.mu.Unlock()
+			if x.proxy.bars(p.client) {
+				return
+			}
 			x.proxy.connecting(p.client, p.kept)
 		case subscribe:
 			x.proxy.subscribing(x.id, p.id, p.filters)

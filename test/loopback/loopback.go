@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"syscall"
 	"testing"
 )
 
@@ -13,6 +14,9 @@ import (
 func Free(tb testing.TB) string {
 	tb.Helper()
 	const first, last, tries = 10_000, 30_000, 100
+	// A process that is started meanwhile has the listener until it runs its program: nobody else could listen then.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for range tries {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(last-first)))
 		if err != nil {
