@@ -96,12 +96,10 @@ func (f *Fleet) addActivities(g *group) {
 			rhythm: func(i int) schedule.Rhythm { return f.calendar.Reports(i, r.Every, r.Gaps, r.Sync) },
 		})
 	}
-	if t := &g.Telemetry; t.Every > 0 || t.Rated {
-		add(&activity{
-			Activity: Activity{Operation: metrics.OpTelemetry, Every: t.Every, Rated: t.Rated},
-			series:   g.telemetry, start: (*device).send,
-			rhythm: func(i int) schedule.Rhythm { return f.calendar.Messages(i, t.Every, t.Gaps, t.Sync) },
-		})
+	for _, k := range g.kinds {
+		if k.Every > 0 || k.Rated {
+			add(k.activity(f))
+		}
 	}
 	for _, a := range g.Activities {
 		draws := chance.NewStream(f.cfg.Seed, "activity "+string(a.Operation))

@@ -24,7 +24,7 @@ func TestContentFollowsFromTheSeed(t *testing.T) {
 				Report: fleet.Reporting{Types: chain, Every: time.Second, Extra: compile(t, map[string]any{"speed": "{{ uniform 0 120 }}", "n": "{{ seq }}"})},
 				Telemetry: fleet.Telemetry{Every: 700 * time.Millisecond, QoS: 1, Payload: compile(t, map[string]any{
 					"t": "{{ normal 21 3 }}", "s": `{{ pick "a" "b" }}`,
-					"n": "{{ seq }}",
+					"n": "{{ seq }}", "id": "{{ uuid }}", "w": "{{ walk 20 0.5 0 40 }}", "i": "{{ int 1 1000 }} {{ bool }} {{ hex 5 }} {{ index }} {{ group }}",
 				})},
 				Backoff: schedule.ExponentialBackoff(),
 			})

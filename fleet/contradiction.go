@@ -16,6 +16,7 @@ const (
 	LostReports     ContradictionKind = "acknowledged reports are missing in the $version of a twin"
 	RisenVersion    ContradictionKind = "the $version of reported properties rose by more than the device's reports; does another client use its identity?"
 	FallenDesired   ContradictionKind = "the $version of desired properties fell"
+	StrangeDelivery ContradictionKind = "a message reached a subscriber to whose topics it does not belong"
 	UnknownDelivery ContradictionKind = "a message arrived that its device never sent; does another run use the topic?"
 )
 

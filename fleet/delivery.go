@@ -1,201 +1,165 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/audience"
+	"github.com/twinfleet/twinfleet/internal/fleet/book"
 	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// delivery is a message that subscribers have yet to get.
-type delivery struct {
-	intended, sent, deadline time.Time
-	left                     int             // subscribers that do not have it
-	op                       metrics.Started // of each of them
-	seen                     []int           // those that do
-	taken                    bool            // the target has acknowledged the message
+// account is that of a device's messages of one kind, whose deliveries are measured.
+type account struct {
+	book.Book[metrics.Started]
+	kind     *kind
+	audience *audience.Audience // of the device's topic; nil where any subscriber will do, and before the first message
 }
 
-// expect counts the deliveries of a message that is being sent. With fewer subscribers than it needs,
-// they are dropped: nobody could get it.
-func (d *device) expect(turn int64, intended, free, sent time.Time) {
+// everySubscriber is Telemetry.Deliveries for all subscribers of the fleet of whose filters one matches.
+const everySubscriber = -1
+
+// account is the device's of a kind. The caller holds the lock.
+func (d *device) account(k *kind) *account {
+	if d.accounts == nil {
+		d.accounts = make([]*account, len(d.group.kinds))
+	}
+	a := d.accounts[k.number]
+	if a == nil {
+		a = &account{kind: k}
+		if k.Deliveries == everySubscriber {
+			a.audience = d.fleet.audiences.Of(d.topicOf(k), d.index)
+		} else {
+			a.Anyone = k.Deliveries
+		}
+		d.accounts[k.number] = a
+	}
+	return a
+}
+
+// expect counts the deliveries of a message that is being sent. Those to subscribers that are not there are dropped, and all when there are
+// fewer subscribers than the message needs: nobody could get it.
+func (d *device) expect(k *kind, turn int64, intended, free, sent time.Time) {
 	d.mu.Lock()
-	d.marked = turn + 1
-	d.mu.Unlock()
-	n := d.group.Telemetry.Deliveries
-	if int(d.fleet.subscribers.Load()) < n {
-		d.mu.Lock()
-		d.stray(turn, stray{})
+	a := d.account(k)
+	m := book.Message[metrics.Started]{Turn: turn, Audience: a.audience, Deadline: sent.Add(d.group.Timeout)}
+	n := a.Anyone
+	if a.audience != nil {
+		m.Absent = a.audience.Absent(d.fleet.listening)
+		n = a.audience.Slots() - len(m.Absent)
+	} else if int(d.fleet.subscribers.Load()) < n {
+		a.Nobody(turn)
 		d.mu.Unlock()
-		d.group.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
+		k.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
 		return
 	}
-	var op metrics.Started
 	for range n {
-		op = d.group.delivery.StartAfter(intended, free, sent)
+		m.Value = k.delivery.StartAfter(intended, free, sent)
 	}
-	d.fleet.undelivered.Add(1)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.deliveries == nil {
-		d.deliveries = make(map[int64]*delivery)
-	}
-	d.deliveries[turn] = &delivery{intended: intended, sent: sent, deadline: sent.Add(d.group.Timeout), left: n, op: op}
-}
-
-// delivered notes that a subscriber has a message of this device. A copy that it had before is a duplicate, and one that came after its
-// time counts as none, also when that is noticed first.
-func (d *device) delivered(turn int64, subscriber int, now time.Time) {
-	d.mu.Lock()
-	x := d.deliveries[turn]
-	if x == nil || slices.Contains(x.seen, subscriber) {
-		d.further(turn, subscriber, x)
-		d.mu.Unlock()
-		return
-	}
-	x.seen = append(x.seen, subscriber)
-	x.left--
-	whole := x.left == 0
-	if whole {
-		delete(d.deliveries, turn)
-		d.fleet.undelivered.Add(-1)
-	}
-	d.ending++
+	d.fleet.undelivered.Add(d.changes(a, sent, func() { a.Expect(m) }))
 	d.mu.Unlock()
-	outcome := inTime(x.deadline, now, metrics.OK)
-	if outcome == metrics.Timeout {
-		d.group.late.Add(1)
+	if len(m.Absent) > 0 {
+		k.delivery.DropMany(uint64(len(m.Absent)), intended, metrics.DropNotConnected)
 	}
-	x.op.End(now, outcome)
+}
+
+// changes is by how much the number of open messages grows when something is done, of which the kind's counts are told. The caller holds
+// the lock.
+func (d *device) changes(a *account, now time.Time, do func()) int64 {
+	before := a.Open()
+	do()
+	c, k := a.Take(), a.kind
+	k.duplicates.Add(c.Duplicates)
+	k.late.Add(c.Late)
+	k.missing.Add(c.Missing)
+	k.outOfOrder.Add(c.OutOfOrder)
+	k.delivery.Copies(now, uint64(c.Duplicates), uint64(c.OutOfOrder))
+	return int64(a.Open() - before)
+}
+
+// delivered notes that a subscriber has a message of this device: it ends its delivery, or is a duplicate, late, or nobody knows.
+func (d *device) delivered(m mark.Mark, subscriber int, now time.Time) (stranger bool) {
+	d.mu.Lock()
+	a := d.account(d.group.kinds[m.Kind])
+	var got book.Arrival[metrics.Started]
+	d.fleet.undelivered.Add(d.changes(a, now, func() {
+		got = a.Arrived(m.Turn, subscriber, now, int(d.fleet.listeners.Load()))
+	}))
+	if got.Ends {
+		d.ending++
+	}
+	d.mu.Unlock()
+	if !got.Ends {
+		return got.Verdict == book.Stranger
+	}
+	outcome := metrics.OK
+	if got.Verdict == book.Late {
+		outcome = metrics.Timeout
+	}
+	got.Value.End(now, outcome)
 	d.counted(nil)
-}
-
-// strays are messages of a device of which copies may come that nobody waits for: their time was up, or nobody waited from the
-// beginning. Without them a copy that comes late looks like one that comes twice.
-type strays struct {
-	copies map[int64]stray  // by turn
-	floor  int64            // of the turns below nothing else is known but
-	lost   map[int64]uint64 // how many copies count as lost: a bit each, as many a turn as there may be, 64 a word
-}
-
-// stray is one of them.
-type stray struct {
-	seen []int // subscribers that have it
-	late bool  // the time of the others was up
-	lost bool  // and they count as lost: the target has acknowledged the message
-}
-
-// mostStrays are those of a device that are kept.
-const mostStrays = 1024
-
-// stray notes copies that nobody waits for. The caller holds the lock.
-func (d *device) stray(turn int64, s stray) {
-	if d.strays == nil {
-		d.strays = &strays{copies: make(map[int64]stray)}
-	}
-	if len(d.strays.copies) == mostStrays {
-		n := int64(d.group.Telemetry.Deliveries)
-		for old, s := range d.strays.copies {
-			if s.lost {
-				d.strays.lose(old*n, n-int64(len(s.seen)))
-			}
-		}
-		clear(d.strays.copies)
-		d.strays.floor = d.marked
-	}
-	d.strays.copies[turn] = s
-}
-
-// lose remembers, of a message that is forgotten, how many copies count as lost. from is the first bit of its turn.
-func (s *strays) lose(from, copies int64) {
-	if s.lost == nil {
-		s.lost = make(map[int64]uint64)
-	}
-	for bit := from; bit < from+copies; bit++ {
-		s.lost[bit/64] |= 1 << (bit % 64)
-	}
-}
-
-// found is true, once each, for the copies of a forgotten message that count as lost, of at most so many.
-func (s *strays) found(from, most int64) bool {
-	for bit := from; bit < from+most; bit++ {
-		word, one := s.lost[bit/64], uint64(1)<<(bit%64)
-		if word&one == 0 {
-			continue
-		}
-		if s.lost[bit/64] = word &^ one; word == one {
-			delete(s.lost, bit/64)
-		}
-		return true
-	}
 	return false
 }
 
-// further counts a copy that nobody waits for: x is the message while others wait for theirs, else nil. One that was not waited for ends
-// as such, unless its subscriber had one before; any other is a duplicate when all who listen have had theirs, and when they have not,
-// nobody knows whose it is. The caller holds the lock.
-func (d *device) further(turn int64, subscriber int, x *delivery) {
-	if x != nil {
-		d.group.duplicates.Add(1)
-		return
-	}
-	n := d.group.Telemetry.Deliveries
-	if d.strays != nil {
-		if s, ok := d.strays.copies[turn]; ok {
-			if slices.Contains(s.seen, subscriber) {
-				d.group.duplicates.Add(1)
-				return
-			}
-			if s.late {
-				d.group.late.Add(1)
-			}
-			if s.lost {
-				d.group.missing.Add(-1)
-			}
-			if s.seen = append(s.seen, subscriber); len(s.seen) == n {
-				delete(d.strays.copies, turn)
-			} else {
-				d.strays.copies[turn] = s
-			}
-			return
+// settleDeliveries ends the deliveries that the book says have ended. The caller does not hold the lock.
+func settleDeliveries(all []book.Ended[metrics.Started], now time.Time) {
+	for _, e := range all {
+		outcome, reason := metrics.Timeout, ""
+		switch e.Why {
+		case book.TimedOut:
+		case book.Absent:
+			outcome, reason = metrics.Unanswered, "its subscriber was not connected all the time"
+		case book.NotSent:
+			outcome, reason = metrics.Failed, "the message was not sent"
+		case book.GivenUp:
+			outcome, reason = metrics.Unanswered, stoppedFirst
 		}
-		if turn < d.strays.floor {
-			if d.strays.found(turn*int64(n), int64(n)) {
-				d.group.late.Add(1)
-				d.group.missing.Add(-1)
-			}
-			return
+		for range e.Copies {
+			e.Value.EndBecause(now, outcome, reason)
 		}
-	}
-	if int(d.fleet.listeners.Load()) == n {
-		d.group.duplicates.Add(1)
 	}
 }
 
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
 // retained when somebody subscribes: that tells nothing of how long a delivery takes.
-func (d *device) arrived(body []byte, retained bool, now time.Time) {
-	if !retained {
-		d.fleet.arrived(body, d.index, now, d.contradict)
+func (d *device) arrived(m link.Message, now time.Time) {
+	if d.fleet.measures && (!m.Retain || d.group.asPublished) {
+		d.fleet.arrived(m, d.index, now, d.contradict)
 	}
 }
 
+// markOf is the mark of a message; ok is false when it has none of the fleet's run.
+func (f *Fleet) markOf(m link.Message) (x mark.Mark, ok bool) {
+	if p := m.Properties; p != nil {
+		for _, u := range p.User {
+			if u.Name == mark.Member {
+				if x, ok = mark.ReadText(u.Value, f.run); ok {
+					return x, true
+				}
+			}
+		}
+	}
+	return mark.Read(m.Payload, f.run)
+}
+
 // arrived takes a message that a subscriber got.
-func (f *Fleet) arrived(body []byte, subscriber int, now time.Time, contradict func(Contradiction)) {
-	m, ok := mark.Read(body, f.run)
+func (f *Fleet) arrived(message link.Message, subscriber int, now time.Time, contradict func(Contradiction)) {
+	m, ok := f.markOf(message)
 	if !ok {
 		return
 	}
-	index, turn := m.Device, m.Turn
-	x, _ := f.publishers.Load(index)
+	x, _ := f.publishers.Load(m.Device)
 	publisher, _ := x.(*device)
-	if publisher == nil || !publisher.sent(turn) {
-		contradict(Contradiction{Kind: UnknownDelivery, Detail: fmt.Sprintf("message %d of device %d of the fleet", turn, index)})
+	if publisher == nil || !publisher.sent(m) {
+		contradict(Contradiction{Kind: UnknownDelivery, Detail: fmt.Sprintf("message %d of device %d of the fleet", m.Turn, m.Device)})
 		return
 	}
-	publisher.delivered(turn, subscriber, now)
+	if publisher.delivered(m, subscriber, now) {
+		contradict(Contradiction{Kind: StrangeDelivery, Detail: fmt.Sprintf("message %d of %s", m.Turn, publisher.id)})
+	}
 }
 
 // outsider is the index of the subscriber that is no device.
@@ -219,28 +183,36 @@ func (f *Fleet) Listening(on bool) {
 // Delivered tells that a message reached the subscriber that is no device, and when. What has no mark of this fleet's run is ignored. It
 // may be called from any goroutine, does not wait, and does not keep the body.
 func (f *Fleet) Delivered(body []byte, at time.Time) {
-	f.arrived(body, outsider, at, func(c Contradiction) {
+	f.arrived(link.Message{Payload: body}, outsider, at, func(c Contradiction) {
 		c.Index, c.Device = outsider, "reader"
 		f.contradict(c)
 	})
 }
 
-// Deliveries is what became, beside the operation delivery, of the messages of a group whose deliveries are measured.
+// Deliveries is what became, beside the operation delivery, of the messages of a group, or of a kind of them, whose deliveries are measured.
 type Deliveries struct {
-	Group      string // its name
+	Group      string // its name, and of a kind with a name GROUP/NAME
 	Duplicates uint64 // copies that a subscriber had before
 	Late       uint64 // copies that came after their time was up: they are among the deliveries that timed out
 	// Missing are copies that have not come, though their time is up and the target has acknowledged the message: of QoS 1 and 2, and of
 	// each over HTTPS. They are among the deliveries that timed out too.
 	Missing uint64
+	// OutOfOrder are first copies that a subscriber got after one of a later message of the same device and kind.
+	OutOfOrder uint64
 }
 
-// Deliveries are those of all groups whose deliveries are measured, in their order. Where more subscribers listen than a message is for, a
-// duplicate is known only while others wait for theirs.
+// Deliveries are those of all kinds of messages whose deliveries are measured, in the order of their groups. Where any subscribers will do and more
+// listen than a message is for, a duplicate is known only while others wait for theirs.
 func (f *Fleet) Deliveries() (all []Deliveries) {
+	count := func(n int64) uint64 { return uint64(max(0, n)) }
 	for _, g := range f.groups {
-		if g.delivery != nil {
-			all = append(all, Deliveries{Group: g.Name, Duplicates: g.duplicates.Load(), Late: g.late.Load(), Missing: uint64(max(0, g.missing.Load()))})
+		for _, k := range g.kinds {
+			if k.delivery != nil {
+				all = append(all, Deliveries{
+					Group: metrics.KindOf(g.Name, k.Name), Duplicates: count(k.duplicates.Load()), Late: count(k.late.Load()),
+					Missing: count(k.missing.Load()), OutOfOrder: count(k.outOfOrder.Load()),
+				})
+			}
 		}
 	}
 	return all
@@ -248,78 +220,74 @@ func (f *Fleet) Deliveries() (all []Deliveries) {
 
 // figures are Deliveries for /metrics.
 func (f *Fleet) figures() []metrics.Figure {
-	duplicates := metrics.Figure{
-		Name: "twinfleet_delivery_duplicates_total", Labels: []string{"group"},
-		Help: "Copies of messages that a subscriber had before, by the group that sent them.",
+	figure := func(name, help string) metrics.Figure {
+		return metrics.Figure{Name: name, Labels: []string{"group"}, Help: help}
 	}
-	late := metrics.Figure{
-		Name: "twinfleet_delivery_late_total", Labels: []string{"group"},
-		Help: "Messages that arrived after their time was up, by the group that sent them: they are among the deliveries that timed out.",
-	}
+	duplicates := figure("twinfleet_delivery_duplicates_total", "Copies of messages that a subscriber had before, by the group that sent them.")
+	late := figure("twinfleet_delivery_late_total",
+		"Messages that arrived after their time was up, by the group that sent them: they are among the deliveries that timed out.")
+	disordered := figure("twinfleet_delivery_out_of_order_total", "Messages that a subscriber got after a later one of the same device, by the group that sent them.")
 	for _, d := range f.Deliveries() {
-		duplicates.Samples = append(duplicates.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(d.Duplicates)})
-		late.Samples = append(late.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(d.Late)})
+		add := func(to *metrics.Figure, n uint64) {
+			to.Samples = append(to.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(n)})
+		}
+		add(&duplicates, d.Duplicates)
+		add(&late, d.Late)
+		add(&disordered, d.OutOfOrder)
 	}
-	return []metrics.Figure{duplicates, late}
+	return []metrics.Figure{duplicates, late, disordered}
 }
 
-// sent reports whether the device has sent the message of a turn, or is about to.
-func (d *device) sent(turn int64) bool {
+// sent reports whether the device has sent a message, or is about to.
+func (d *device) sent(m mark.Mark) bool {
+	if m.Kind >= len(d.group.kinds) || d.group.kinds[m.Kind].delivery == nil {
+		return false
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return turn >= 0 && turn < d.marked
+	return d.account(d.group.kinds[m.Kind]).Sent(m.Turn)
 }
 
 // forget ends the deliveries of a message that never reached the broker, as far as anyone knows.
-func (d *device) forget(turn int64) {
+func (d *device) forget(k *kind, turn int64) {
 	d.mu.Lock()
-	x := d.deliveries[turn]
-	delete(d.deliveries, turn)
-	if x != nil {
-		d.ending++
-		d.stray(turn, stray{seen: x.seen})
+	a := d.account(k)
+	var ended []book.Ended[metrics.Started]
+	d.fleet.undelivered.Add(d.changes(a, time.Now(), func() { ended = a.NotSent(turn) }))
+	if len(ended) == 0 {
+		d.mu.Unlock()
+		return
 	}
+	d.ending++
 	d.mu.Unlock()
-	if x != nil {
-		defer d.counted(nil)
-		d.endDelivery(x, time.Now(), metrics.Failed, "the message was not sent")
-	}
+	settleDeliveries(ended, time.Now())
+	d.counted(nil)
 }
 
 // taken notes that the target has acknowledged the message of a turn.
-func (d *device) taken(turn int64) {
+func (d *device) taken(k *kind, turn int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if x := d.deliveries[turn]; x != nil {
-		x.taken = true
-	}
+	d.account(k).Acked(turn)
 }
 
-// endDelivery ends a message's deliveries that have not ended.
-func (d *device) endDelivery(x *delivery, now time.Time, o metrics.Outcome, reason string) {
-	d.fleet.undelivered.Add(-1)
-	for range x.left {
-		x.op.EndBecause(now, o, reason)
-	}
-}
-
-// sweepDeliveries ends the deliveries whose time is up: these messages are lost.
-func (d *device) sweepDeliveries(now time.Time) {
+// eachAccount ends deliveries of all kinds as something says.
+func (d *device) eachAccount(now time.Time, end func(*account) []book.Ended[metrics.Started]) {
 	d.mu.Lock()
-	var late []*delivery
-	for turn, x := range d.deliveries {
-		if !x.deadline.After(now) {
-			late = append(late, x)
-			delete(d.deliveries, turn)
-			d.stray(turn, stray{seen: x.seen, late: true, lost: x.taken})
-			if x.taken {
-				d.group.missing.Add(int64(x.left))
-			}
+	var ended []book.Ended[metrics.Started]
+	for _, a := range d.accounts {
+		if a != nil {
+			d.fleet.undelivered.Add(d.changes(a, now, func() { ended = append(ended, end(a)...) }))
 		}
 	}
 	d.mu.Unlock()
-	for _, x := range late {
-		d.endDelivery(x, now, metrics.Timeout, "")
+	settleDeliveries(ended, now)
+}
+
+// sweepDeliveries ends the deliveries whose time is up: these messages are lost, unless their subscribers were away.
+func (d *device) sweepDeliveries(now time.Time) {
+	if d.group.measures() {
+		d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] { return a.Sweep(now, d.fleet.away) })
 	}
 }
 
@@ -327,11 +295,11 @@ func (d *device) sweepDeliveries(now time.Time) {
 // goroutines have taken is counted: who waits for the device reads its account.
 func (d *device) deliver(now time.Time) {
 	if d.fleet.killed.Load() {
-		d.giveUpDeliveries()
+		d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] { return a.GiveUp() })
 	}
 	d.sweepDeliveries(now)
 	d.mu.Lock()
-	left := len(d.deliveries) + d.ending
+	left := d.expected() + d.ending
 	d.mu.Unlock()
 	if left == 0 {
 		d.leave(false)
@@ -339,27 +307,34 @@ func (d *device) deliver(now time.Time) {
 	}
 }
 
-// giveUpDeliveries ends the deliveries that nobody waits for any more.
-func (d *device) giveUpDeliveries() {
-	d.mu.Lock()
-	left := d.deliveries
-	d.deliveries = nil
-	for turn, x := range left {
-		d.stray(turn, stray{seen: x.seen})
+// expected is how many messages are on their way to subscribers. The caller holds the lock.
+func (d *device) expected() (n int) {
+	for _, a := range d.accounts {
+		if a != nil {
+			n += a.Open()
+		}
 	}
-	d.mu.Unlock()
-	for _, x := range left {
-		d.endDelivery(x, time.Now(), metrics.Unanswered, stoppedFirst)
-	}
+	return n
 }
 
-// firstDelivery is when the first delivery runs out of time; far away when there is none.
+// firstDelivery is when the first delivery, or operation, runs out of time, if that is before a time.
 func (d *device) firstDelivery(first time.Time) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, x := range d.deliveries {
-		if x.deadline.Before(first) {
-			first = x.deadline
+	if len(d.pending) > 0 && d.pending[0].deadline.Before(first) {
+		first = d.pending[0].deadline
+	}
+	return d.firstDue(first)
+}
+
+// firstDue is when the first delivery runs out of time, if that is before a time. The caller holds the lock.
+func (d *device) firstDue(first time.Time) time.Time {
+	for _, a := range d.accounts {
+		if a == nil {
+			continue
+		}
+		if due := a.Due(); !due.IsZero() && due.Before(first) {
+			first = due
 		}
 	}
 	return first
@@ -371,11 +346,46 @@ func (d *device) underWay(listens bool) int {
 	d.mu.Lock()
 	n := len(d.pending)
 	if d.halted() {
-		n += len(d.deliveries)
+		n += d.expected()
 	}
 	d.mu.Unlock()
 	if listens && d.halted() && d.group.Listens {
 		n += int(d.fleet.undelivered.Load())
 	}
 	return n
+}
+
+// errAudience is returned for a fleet whose messages are for every subscriber, of whom some are not known by their ids.
+var errAudience = errors.New("deliveries to every subscriber need the ids of all who listen")
+
+// addAudiences finds out who listens to what, when messages are for every subscriber.
+func (f *Fleet) addAudiences() error {
+	every := false
+	for _, g := range f.groups {
+		for _, k := range g.kinds {
+			every = every || k.Deliveries == everySubscriber
+		}
+	}
+	if !every {
+		return nil
+	}
+	var all []audience.Subscriber
+	for _, g := range f.groups {
+		if !g.Listens || g.protocol.Twins() {
+			continue
+		}
+		for i, id := range g.IDs {
+			if id == "" {
+				return errAudience
+			}
+			s := audience.Subscriber{Index: g.First + i}
+			for _, filter := range f.filtersOf(g, s.Index, id) {
+				s.Filters = append(s.Filters, filter.Topic)
+				s.NoLocal = s.NoLocal || filter.NoLocal
+			}
+			all = append(all, s)
+		}
+	}
+	f.audiences = audience.New(all)
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -67,6 +68,61 @@ func TestDeliveries(t *testing.T) {
 		// The boards were there before the first message.
 		if a, b := h.told().dials["boards-0"][0], h.told().dials["boards-1"][0]; !a.Before(h.told().dials["sensors-0"][0]) || !b.Before(h.told().dials["sensors-0"][0]) {
 			t.Error("a subscriber started after a publisher")
+		}
+	})
+}
+
+// A message that is filled has its size with its mark.
+func TestFilledDeliveries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		f, _ := brokerFleet(t, h, func(sensors, _ *fleet.Group) {
+			sensors.First = 95
+			sensors.Telemetry.Payload = payload.Fill(sensors.Telemetry.Payload, 100)
+		})
+		to(t, f, 12, 2*time.Second)
+		time.Sleep(20 * time.Second)
+		f.Stop(t.Context())
+		n := 0
+		for id, messages := range h.told().messages {
+			for _, m := range messages {
+				n++
+				if len(m.Payload) != 100 || !strings.HasPrefix(string(m.Payload), `{"_delivery":"`) || !json.Valid(m.Payload) {
+					t.Errorf("%s sends %d bytes: %s", id, len(m.Payload), m.Payload)
+				}
+			}
+		}
+		if n < 100 {
+			t.Errorf("only %d messages were sent", n)
+		}
+	})
+}
+
+// What devices send names them as their group does.
+func TestNamesInMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		text, err := payload.CompileText("{{ group }} {{ index }} {{ device }} {{ seq }}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, _ := brokerFleet(t, h, func(sensors, boards *fleet.Group) {
+			sensors.First, boards.First = 2, 0
+			sensors.Telemetry = fleet.Telemetry{Every: time.Second, Payload: text}
+		})
+		to(t, f, 12, time.Second)
+		time.Sleep(5 * time.Second)
+		f.Stop(t.Context())
+		for i := range 10 {
+			id := fmt.Sprintf("sensors-%d", i)
+			for k, m := range h.told().messages[id] {
+				if want := fmt.Sprintf("sensors %d %s %d", i, id, k+1); string(m.Payload) != want {
+					t.Errorf("message %d is %q; want %q", k, m.Payload, want)
+				}
+			}
+			if len(h.told().messages[id]) < 3 {
+				t.Errorf("%s sent %d messages", id, len(h.told().messages[id]))
+			}
 		}
 	})
 }
@@ -248,11 +304,11 @@ func TestDeliveriesToReader(t *testing.T) {
 		if n := uint64(*lost + *late); x.Count(metrics.Timeout) != n || x.Count(metrics.OK) != sent.Started()-n || x.Started() != sent.Started() {
 			t.Errorf("%d messages: %d lost, %d delivered; want %d lost", sent.Started(), x.Count(metrics.Timeout), x.Count(metrics.OK), n)
 		}
-		want := []fleet.Deliveries{{Group: "robots", Duplicates: uint64(*twice), Late: uint64(*late), Missing: uint64(*lost)}}
+		want := []fleet.Deliveries{{Group: "robots", Duplicates: uint64(*twice), Late: uint64(*late), Missing: uint64(*lost), OutOfOrder: uint64(*late)}}
 		if got := f.Deliveries(); !slices.Equal(got, want) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
-		if figures := rec.Figures(); len(figures) != 2 || figures[0].Samples[0].Value != float64(*twice) {
+		if figures := rec.Figures(); len(figures) != 3 || figures[0].Samples[0].Value != float64(*twice) {
 			t.Errorf("%+v", figures)
 		}
 		if len(*contradictions) != 0 {

@@ -48,6 +48,12 @@ type device struct {
 
 	topic string // of messages; "" before the first
 
+	keeps          *link.Session // between connections; nil unless it is kept
+	kept           bool          // the target has it
+	everSubscribed bool          // and its subscriptions
+	five           bool          // it speaks MQTT 5
+	ear            *ear          // nil unless it listens to others
+
 	assigned     bool      // it knows its hub; for ever when its group provisions nothing
 	hubDue       time.Time // when it was due to be assigned to a hub; zero once it is
 	everAssigned bool
@@ -86,9 +92,7 @@ type device struct {
 	versions versions.Account
 	same     int64 // acknowledged versions after the last that spoke of connectivity, which did not
 
-	deliveries map[int64]*delivery // by turn; nil when there are none
-	marked     int64               // turns whose messages were marked
-	strays     *strays             // nil when there are none
+	accounts []*account // of messages whose deliveries are measured, by kind; nil when there are none
 }
 
 // run is a run of a device that is to begin when the one before is over.
@@ -148,6 +152,7 @@ type operation struct {
 	writes       bool   // reported properties
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
+	stays        bool          // under way when the connection is lost: the next one goes on with it
 	renews       bool          // a token in band
 	told         versions.Told // of a twin request
 }
@@ -161,6 +166,10 @@ func newDevice(f *Fleet, g *group, place int, id string) *device {
 		fleet: f, group: g, index: index, place: place, id: id, who: protocol.Device{Index: index, ID: id}, state: StateWaiting,
 	}
 	d.tasks = make([]task, len(g.activities))
+	if g.Listens && !g.protocol.Twins() {
+		d.ear = new(ear)
+		f.ears.Store(index, d.ear)
+	}
 	f.alarms.Init(&d.alarm, d.tell)
 	return d
 }
@@ -343,7 +352,9 @@ func (d *device) halted() bool { return d.halt.Load() || d.fleet.killed.Load() }
 // A device that is stopped meanwhile still waits for the answer: one that is cut off tells nothing of the target.
 func (d *device) connect(intended time.Time) (link.Conn, error) {
 	o := d.fleet.cfg.Target.Link(d.index, d.id)
-	o.Handler, o.Connection = d.received, d.connection()
+	o.Handler = d.received
+	d.five = o.Version == link.V5
+	d.ask(&o)
 	return d.dial(d.fleet.ctx, d.group.driver, o, d.group.connect, intended)
 }
 
@@ -408,7 +419,12 @@ func refusal(err *link.RefusedError) metrics.Outcome {
 // setUp subscribes and asks for the twin, as a device must after every connection: a change of desired
 // properties that it missed is in the twin (iot-mqtt-connect-to-iot-hub).
 func (d *device) setUp(now time.Time) {
-	if !d.group.protocol.Twins() && !d.group.Listens {
+	twins, resumed := d.group.protocol.Twins(), d.resumes()
+	filters := append(d.fleet.filtersOf(d.group, d.index, d.id), d.replyTopics()...)
+	if !twins && (resumed || len(filters) == 0) {
+		if resumed {
+			d.hears()
+		}
 		d.begun(now)
 		return
 	}
@@ -419,7 +435,7 @@ func (d *device) setUp(now time.Time) {
 		d.opened.settled, d.opened.answer = true, err
 		d.mu.Unlock()
 		d.tell()
-	}, d.group.protocol.Filters(d.who)...)
+	}, filters...)
 }
 
 // subscribes waits for the answer to SUBSCRIBE, also when the device is to stop.
@@ -444,8 +460,7 @@ func (d *device) subscribes(session *opened, now time.Time) {
 	case d.group.protocol.Twins():
 		d.getTwin(d.conn, now)
 	default:
-		d.subscribed = true
-		d.fleet.subscribers.Add(1)
+		d.hears()
 	}
 	d.begun(now)
 }

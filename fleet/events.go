@@ -18,6 +18,9 @@ import (
 // received takes what the target sent, on the driver's goroutine.
 func (d *device) received(m link.Message) {
 	now := time.Now()
+	if d.replied(m, now) {
+		return
+	}
 	in, ok := d.group.protocol.Parse(m)
 	if !ok {
 		return
@@ -33,7 +36,8 @@ func (d *device) received(m link.Message) {
 	case protocol.Call:
 		d.hear(event{method: strings.Clone(in.Method), rid: strings.Clone(in.RID)})
 	case protocol.Arrived:
-		d.arrived(in.Body, m.Retain, now)
+		d.arrived(m, now)
+		d.respond(m)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
+	"github.com/twinfleet/twinfleet/internal/audience"
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
 	"github.com/twinfleet/twinfleet/internal/timers"
 	"github.com/twinfleet/twinfleet/metrics"
@@ -57,14 +58,17 @@ type Fleet struct {
 	left     atomic.Int64
 	started  atomic.Int64 // devices of active, for those who watch
 
-	subscribers atomic.Int64  // connected devices that have subscribed, and the subscriber that is no device
-	listeners   atomic.Int64  // devices that may be subscribers, and that subscriber
-	outside     atomic.Bool   // that there is one that is no device
-	undelivered atomic.Int64  // messages that subscribers have yet to get
-	run         []byte        // of marks, with a hyphen; empty without one
-	publishers  sync.Map      // those whose deliveries are measured: *device by index
-	measures    bool          // that there are such
-	longest     time.Duration // time-out of a group
+	subscribers atomic.Int64    // connected devices that have subscribed, and the subscriber that is no device
+	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
+	remain      atomic.Int64    // sessions that are left at the target
+	outside     atomic.Bool     // that there is one that is no device
+	undelivered atomic.Int64    // messages that subscribers have yet to get
+	run         []byte          // of marks, with a hyphen; empty without one
+	audiences   *audience.Index // of topics; nil unless messages are for every subscriber
+	ears        sync.Map        // of this fleet's subscribers: *ear by index
+	publishers  sync.Map        // those whose deliveries are measured: *device by index
+	measures    bool            // that there are such
+	longest     time.Duration   // time-out of a group
 }
 
 // streams are the streams of what devices do.
@@ -88,19 +92,19 @@ func newStreams(seed uint64) streams {
 // group is a Group with its resolved series and gauges.
 type group struct {
 	Group
-	states                                         map[string]*atomic.Int64
-	connect, subscribe, twinGet, report, telemetry *metrics.Series
-	driver                                         link.Driver
-	blocking                                       bool // its Publish may wait
-	protocol                                       protocol.Protocol
-	delivery                                       *metrics.Series
-	duplicates, late                               atomic.Uint64   // copies of messages
-	missing                                        atomic.Int64    // likewise
-	dpsRegister, dpsConnect, dpsPut, dpsGet        *metrics.Series // nil unless devices have a hub assigned
-	provisioned                                    provisioned
-	activities                                     []*activity
-	number                                         int // among the groups
-	at                                             int // of its first device in Fleet.devices
+	states                                  map[string]*atomic.Int64
+	connect, subscribe, twinGet, report     *metrics.Series
+	driver                                  link.Driver
+	blocking                                bool // its Publish may wait
+	protocol                                protocol.Protocol
+	kinds                                   []*kind
+	requests                                bool            // some kind of messages is requests
+	asPublished                             bool            // the retain flag of what arrives is its sender's, and nothing kept comes
+	dpsRegister, dpsConnect, dpsPut, dpsGet *metrics.Series // nil unless devices have a hub assigned
+	provisioned                             provisioned
+	activities                              []*activity
+	number                                  int // among the groups
+	at                                      int // of its first device in Fleet.devices
 }
 
 // New makes a fleet whose devices all wait. It is an error when Target, Driver or Recorder is missing, or an Activity cannot be done.
@@ -154,10 +158,21 @@ func New(cfg Config) (*Fleet, error) {
 			f.add(i, g.IDs[i-g.at])
 		}
 	}
+	if err := f.addAudiences(); err != nil {
+		return nil, err
+	}
 	if f.measures {
 		cfg.Recorder.Register(f.figures)
 	}
 	return f, nil
+}
+
+// filtersOf are what a device of a group subscribes to, by its protocol.
+func (f *Fleet) filtersOf(g *group, index int, id string) []link.Filter {
+	if !g.protocol.Twins() && !g.Listens {
+		return nil
+	}
+	return g.protocol.Filters(protocol.Device{Index: index, ID: id})
 }
 
 // add makes a device that waits.
@@ -165,7 +180,7 @@ func (f *Fleet) add(place int, id string) *device {
 	g := f.groups[f.groupOf[place]]
 	d := newDevice(f, g, place, id)
 	f.devices[place].Store(d)
-	if g.delivery != nil {
+	if g.measures() {
 		f.publishers.Store(d.index, d)
 	}
 	g.states[StateWaiting].Add(1)
@@ -180,6 +195,9 @@ func (g *group) rank() int {
 	return 1
 }
 
+// errKeeping is returned for a group whose driver keeps no sessions.
+var errKeeping = errors.New("its driver keeps no sessions")
+
 // errSharing is returned for a group whose driver cannot have several devices on one connection.
 var errSharing = errors.New("its driver cannot have several devices on one connection")
 
@@ -188,7 +206,7 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	rec := f.cfg.Recorder
 	in := &group{
 		number: len(f.groups), at: at, Group: g, states: make(map[string]*atomic.Int64),
-		connect: rec.Series(metrics.OpConnect, g.Name), subscribe: rec.Series(metrics.OpSubscribe, g.Name), telemetry: rec.Series(metrics.OpTelemetry, g.Name),
+		connect: rec.Series(metrics.OpConnect, g.Name), subscribe: rec.Series(metrics.OpSubscribe, g.Name),
 	}
 	if in.driver = g.Driver; in.driver == nil {
 		in.driver = f.cfg.Driver
@@ -198,6 +216,9 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	}
 	if d, ok := in.driver.(link.Blocking); ok {
 		in.blocking = d.Blocking()
+	}
+	if d, ok := in.driver.(link.Keeping); g.needsKeeping() && !(ok && d.Keeping()) {
+		return nil, errKeeping
 	}
 	if d, ok := in.driver.(link.Sharing); g.Shared > 1 && !(ok && d.Sharing()) {
 		return nil, errSharing
@@ -214,10 +235,9 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	}
 	f.groups = append(f.groups, in)
 	f.longest = max(f.longest, g.Timeout)
-	if g.Telemetry.Deliveries > 0 {
-		in.delivery = rec.Series(metrics.OpDelivery, g.Name)
-		f.measures = f.measures || len(g.IDs) > 0
-	}
+	f.addKinds(in)
+	in.asPublished = slices.ContainsFunc(f.filtersOf(in, g.First, ""), func(x link.Filter) bool { return x.RetainAsPublished && x.RetainHandling == 2 })
+	in.requests = slices.ContainsFunc(in.kinds, func(k *kind) bool { return k.Requests })
 	if g.Listens {
 		f.listeners.Add(int64(len(g.IDs)))
 	}
@@ -339,6 +359,7 @@ func (f *Fleet) Stop(ctx context.Context) {
 	})
 	defer stop()
 	f.running.Wait()
+	f.wipe(ctx)
 	f.cancel()
 }
 

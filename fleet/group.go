@@ -22,10 +22,16 @@ type Group struct {
 	// Shared is how many devices share one connection, in their order, as behind a gateway: its driver must be link.Sharing. 1 when 0.
 	Shared int
 
-	Report    Reporting        // what goes into twins; zero reports nothing
-	Telemetry Telemetry        // messages; zero sends none
-	Session   schedule.Churn   // the zero value stays for ever
-	Backoff   schedule.Backoff // the zero value is schedule.ExponentialBackoff
+	Report    Reporting // what goes into twins; zero reports nothing
+	Telemetry Telemetry // messages; zero sends none
+	Kinds     []Kind    // further kinds of messages, with names that differ
+	Will      Will      // is sent by the target when the connection is lost; zero for none
+	// Kept has the target keep a device's session between its connections: its driver must be link.Keeping. What was sent with QoS above 0
+	// stays under way over a loss of the connection, and the run's end ends the sessions.
+	Kept    bool
+	Connect Connecting       // what devices ask for when they connect; zero asks for nothing
+	Session schedule.Churn   // the zero value stays for ever
+	Backoff schedule.Backoff // the zero value is schedule.ExponentialBackoff
 	// Throttled is the back-off after a refusal for load (link.RefusedError.Throttled). The zero value is as Backoff, or
 	// schedule.ThrottledBackoff when that is zero too.
 	Throttled schedule.Backoff
@@ -38,6 +44,8 @@ type Group struct {
 	// Listens has the group's devices subscribe to what their protocol says, and start before all others. Those of a protocol
 	// with twins listen to the target in any case.
 	Listens bool
+	// Respond has devices answer each message that names a response topic (MQTT 5), with its correlation data and its payload.
+	Respond bool
 	// InFlight bounds the unanswered operations of one device; 64 when 0.
 	InFlight int
 	// Activities are what the devices do beside Report and Telemetry.
@@ -68,6 +76,34 @@ type Telemetry struct {
 	// Deliveries is how many of the fleet's subscribers, among them that of Fleet.Listening, get each message: the time until each has it is
 	// measured, and the payload, which must be a JSON object, carries a mark. 0 measures nothing.
 	Deliveries int
+	// Topic is where a device's messages go; nil is what the protocol says. It must be safe for concurrent use, as the following.
+	Topic func(protocol.Device) string
+	// Properties are those of a device's messages (MQTT 5), which are not changed; nil for none. With a response topic each message is a
+	// request: the device subscribes to the topic, and waits for the response, which is the operation request.
+	Properties func(protocol.Device) *link.Properties
+	// Requests says that Properties have a response topic.
+	Requests bool
+}
+
+// Kind is a kind of messages with a name. Metrics have its messages as of the group GROUP/NAME.
+type Kind struct {
+	Name      string // without a slash
+	Telemetry        // what is sent, and when; it takes no turns when Fleet.Load asks for messages
+}
+
+// Will is the message that the target sends when it loses a device.
+type Will struct {
+	Message func(protocol.Device) link.Message // nil for none
+	Delay   time.Duration                      // of MQTT 5, in whole seconds
+}
+
+// Connecting is what devices ask for when they connect, of MQTT 5: see link.Options.
+type Connecting struct {
+	SessionExpiry  time.Duration // of sessions that are Kept; link.MaxExpiry when 0
+	ReceiveMaximum uint16
+	MaximumPacket  uint32
+	TopicAliases   uint16 // that each side may use
+	User           func(protocol.Device) []link.UserProperty
 }
 
 // Tokens is how long the credentials of a connection live. Before they end a device renews them on its connection, which is an
@@ -103,6 +139,16 @@ func (g Group) withDefaults() Group {
 	}
 	if !g.Telemetry.Gaps.IsZero() {
 		g.Telemetry.Every = g.Telemetry.Gaps.Mean()
+	}
+	g.Kinds = slices.Clone(g.Kinds)
+	for i := range g.Kinds {
+		k := &g.Kinds[i]
+		if k.Rated = false; !k.Gaps.IsZero() {
+			k.Every = k.Gaps.Mean()
+		}
+	}
+	if g.Kept && g.Connect.SessionExpiry == 0 {
+		g.Connect.SessionExpiry = link.MaxExpiry
 	}
 	g.Activities = slices.Clone(g.Activities)
 	for i := range g.Activities {

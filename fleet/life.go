@@ -84,9 +84,8 @@ func (d *device) session(intended time.Time) {
 
 // over goes on when a session has ended.
 func (d *device) over(now time.Time) {
-	if d.subscribed {
-		d.subscribed = false
-		d.fleet.subscribers.Add(-1)
+	if !d.kept || errors.Is(d.why, errStopped) {
+		d.deafens(now)
 	}
 	d.next(d.why, now)
 }
@@ -129,6 +128,8 @@ func (d *device) next(why error, now time.Time) {
 
 // end is the end of the device's sessions: what is left is what it waits for.
 func (d *device) end(now time.Time) {
+	d.underWayForGood()
+	d.deafens(now)
 	d.closeGap(now)
 	d.leave(true)
 	d.phase = delivering
@@ -162,7 +163,7 @@ func (d *device) pause(now time.Time) {
 	case !now.Before(d.until):
 		d.open(d.until)
 	default:
-		d.sweepDeliveries(now)
+		d.sweep(now)
 		d.countGap(now)
 	}
 }
@@ -245,6 +246,6 @@ func (d *device) leaves() {
 	d.leave(false)
 	d.giveUpWaiting()
 	d.endPending(metrics.Unanswered) // before the driver does: it cannot tell an end that was asked for
-	d.conn.Close()
+	d.farewell()
 	d.phase = closing
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
@@ -130,9 +129,11 @@ func inTime(deadline, now time.Time, o metrics.Outcome) metrics.Outcome {
 type sending struct {
 	d        *device
 	rid      uint64
-	answered bool  // the target answers with a message: that it has this one says nothing
-	marked   bool  // it has deliveries
-	turn     int64 // of them
+	answered bool   // the target answers with a message: that it has this one says nothing
+	request  uint64 // of the message as a request; 0 for none
+	kind     *kind  // of a message of a kind
+	marked   bool   // it has deliveries
+	turn     int64  // of them
 	told     func(error)
 }
 
@@ -161,9 +162,12 @@ func (s *sending) done(err error) {
 	switch {
 	case !x.marked:
 	case err != nil:
-		x.d.forget(x.turn)
-	case x.d.group.Telemetry.QoS > 0:
-		x.d.taken(x.turn)
+		x.d.forget(x.kind, x.turn)
+	case x.kind.QoS > 0:
+		x.d.taken(x.kind, x.turn)
+	}
+	if x.request != 0 && err != nil {
+		x.d.unasked(x.request, err)
 	}
 	op := x.d.take(x.rid)
 	if op == nil {
@@ -224,7 +228,7 @@ func (d *device) report(conn link.Conn, turn int64, intended, free time.Time) {
 	body = append(body, "}"...)
 	if extra := d.group.Report.Extra; extra != nil {
 		before := len(body)
-		body = d.render(body, extra, d.fleet.streams.properties, turn)
+		body = d.render(body, extra, d.fleet.streams.properties, turn, 0)
 		body[before] = ',' // instead of the brace
 		if len(body) == before+2 {
 			body = body[:before] // no properties after all
@@ -248,38 +252,15 @@ func (d *device) release(buffer *[]byte, body []byte) {
 	}
 }
 
-// render appends what a source gives for the turn of the device, counted from 0.
-func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64) []byte {
+// render appends what a source gives for the turn of the device, counted from 0, to which so many bytes are added afterwards.
+func (d *device) render(body []byte, source payload.Source, draws chance.Stream, turn int64, reserve int) []byte {
 	x := d.fleet.pools.draws.Get().(*draw)
 	defer d.fleet.pools.draws.Put(x)
 	draws.Seed(&x.pcg, d.index, turn)
 	x.context.Device, x.context.Index, x.context.Seq, x.context.Now = d.id, d.index, turn+1, time.Now()
+	x.context.Group, x.context.Number = d.group.Name, d.index-d.group.First
+	x.context.Chance, x.context.Reserve = draws.Own(d.index), reserve
 	return source.Append(body, &x.context)
-}
-
-// send sends one telemetry message. It waits in pending for its acknowledgement like a twin request.
-func (d *device) send(conn link.Conn, turn int64, intended, free time.Time) {
-	buffer := d.fleet.pools.buffers.Get().(*[]byte)
-	body := (*buffer)[:0]
-	if source := d.group.Telemetry.Payload; source != nil {
-		body = d.render(body, source, d.fleet.streams.payload, turn)
-	} else {
-		body = append(body, "{}"...)
-	}
-	marked := d.group.Telemetry.Deliveries > 0
-	if marked {
-		body = mark.Stamp(body, d.fleet.run, mark.Mark{Device: d.index, Turn: turn})
-	}
-	if d.topic == "" {
-		d.topic = d.group.protocol.Telemetry(d.who)
-	}
-	rid, sent := d.started(d.group.telemetry, d.newOperation(), intended, free)
-	if marked {
-		d.expect(turn, intended, free, sent)
-	}
-	m := link.Message{Topic: d.topic, Payload: body, QoS: d.group.Telemetry.QoS, Retain: d.group.Telemetry.Retain}
-	d.publish(conn, m, sending{rid: rid, marked: marked, turn: turn})
-	d.release(buffer, body)
 }
 
 // nextTimeout is when the oldest operation runs out of time. It is found anew only when the last
@@ -295,12 +276,7 @@ func (d *device) nextTimeout(known time.Time) time.Time {
 	if len(d.pending) > 0 {
 		first = d.pending[0].deadline
 	}
-	for _, x := range d.deliveries {
-		if x.deadline.Before(first) {
-			first = x.deadline
-		}
-	}
-	return first
+	return d.firstDue(first)
 }
 
 // sweep ends the operations whose time is up.
@@ -328,11 +304,18 @@ func (d *device) sweep(now time.Time) {
 	}
 }
 
-// endPending ends the operations whose connection ended: it was lost, or nobody waits any more.
+// endPending ends the operations whose connection ended: it was lost, or nobody waits any more. Those that the session has under way go on over
+// a loss.
 func (d *device) endPending(o metrics.Outcome) {
 	d.mu.Lock()
-	left := d.pending
-	d.pending = nil
+	var left []*operation
+	d.pending = slices.DeleteFunc(d.pending, func(op *operation) bool {
+		ends := !op.stays || o != metrics.Failed
+		if ends {
+			left = append(left, op)
+		}
+		return ends
+	})
 	d.mu.Unlock()
 	for _, op := range left {
 		op.end(o)

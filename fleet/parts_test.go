@@ -145,7 +145,7 @@ func play(t *testing.T, parts int, c course) []string {
 		for i, name := range []string{"robots", "gates", "doors"} {
 			g := fleet.Group{
 				Name: name, First: i * c.each, Report: fleet.Reporting{Types: types(t, "wifi cellular", 1, 2), Every: 3 * time.Second},
-				Telemetry: fleet.Telemetry{Rated: i != 1, Payload: compile(t, map[string]any{"n": "{{ uniform 1 1000000 }}"}), QoS: 1},
+				Telemetry: fleet.Telemetry{Rated: i != 1, Payload: compile(t, map[string]any{"n": "{{ uniform 1 1000000 }} {{ uuid }} {{ walk 0 9 }} {{ index }}"}), QoS: 1},
 			}
 			for n := range c.each {
 				g.IDs = append(g.IDs, fmt.Sprintf("%s-%d", name, n))

@@ -30,6 +30,7 @@ const (
 	OpTwinReport   Operation = "twin_report"   // a device patches its reported properties
 	OpTelemetry    Operation = "telemetry"     // a device sends a message, until it is acknowledged
 	OpDelivery     Operation = "delivery"      // a device's message, from when it was due until a subscriber has it: of a hub, who reads its messages
+	OpRequest      Operation = "request"       // a device's request to another, by MQTT 5, until the response is there
 	OpQuery        Operation = "query"         // a twin query through all its pages; the group is the query's name
 	OpDesiredPatch Operation = "desired_patch" // the service writes desired properties
 	OpDesired      Operation = "desired"       // from that write to the device's notification
@@ -50,7 +51,7 @@ type row struct {
 }
 
 // known is how many operations there are.
-const known = 24
+const known = 25
 
 // table has every operation, in the order in which reports list them: a new one is a line here.
 func table() [known]row { // an array costs no garbage
@@ -69,6 +70,7 @@ func table() [known]row { // an array costs no garbage
 		{op: OpTwinReport, devices: true},
 		{op: OpTelemetry, devices: true, brokers: true},
 		{op: OpDelivery, devices: true, brokers: true},
+		{op: OpRequest, devices: true, brokers: true},
 		{op: OpQuery},
 		{op: OpDesiredPatch},
 		{op: OpDesired},

@@ -39,6 +39,7 @@ type cell struct {
 	lateOwn   atomic.Uint64
 	ended     atomic.Uint64
 	dropped   [reasons]atomic.Uint64
+	copies    [2]atomic.Uint64 // of deliveries: duplicates, and those out of order
 	lag       histogram.Live
 	own       histogram.Live
 	response  [outcomes]histogram.Live
@@ -46,7 +47,7 @@ type cell struct {
 	errors    tally.Table[errorKey]
 
 	mu     sync.Mutex // protects the following fields
-	seen   [3]uint64  // starts, ends and drops of the last copy
+	seen   [3]uint64  // starts, ends, and drops and copies of the last copy
 	copied *SeriesSnapshot
 }
 
@@ -158,6 +159,17 @@ func (s *Series) DropMany(n uint64, intended time.Time, reason string) {
 	}
 }
 
+// Copies counts, of deliveries, copies that came at a time and that a subscriber had before, and first copies that came behind one of a later
+// message.
+func (s *Series) Copies(at time.Time, duplicates, outOfOrder uint64) {
+	if duplicates+outOfOrder == 0 {
+		return
+	}
+	c := s.at(at)
+	c.copies[0].Add(duplicates)
+	c.copies[1].Add(outOfOrder)
+}
+
 // snapshot copies the cell, or gives the last copy when nothing has come since.
 func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	c.mu.Lock()
@@ -166,6 +178,9 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	seen := [3]uint64{1: c.ended.Load()}
 	for i := range c.dropped {
 		seen[2] += c.dropped[i].Load()
+	}
+	for i := range c.copies {
+		seen[2] += c.copies[i].Load()
 	}
 	seen[0] = c.sent.Load() + c.lateStart.Load()
 	if c.copied != nil && seen == c.seen && seen[0] == seen[1] {
@@ -178,6 +193,7 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	}
 	out.Reasons = errorCounts(&c.errors, op, group)
 	out.OnTime, out.Late, out.LateOwn = c.sent.Load(), c.lateStart.Load(), c.lateOwn.Load()
+	out.Duplicates, out.OutOfOrder = c.copies[0].Load(), c.copies[1].Load()
 	out.Lag, out.OwnLag = c.lag.Snapshot(), c.own.Snapshot()
 	for i, reason := range DropReasons() {
 		if n := c.dropped[i].Load(); n > 0 {

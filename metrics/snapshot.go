@@ -27,7 +27,7 @@ type Snapshot struct {
 func (s *Snapshot) Known(op Operation, group string) time.Time {
 	var all lag
 	for i := range s.Series {
-		if x := &s.Series[i]; x.Operation == op && (group == "" || x.Group == group) {
+		if x := &s.Series[i]; x.Operation == op && InGroup(x.Group, group) {
 			all = all.plus(x.lag)
 		}
 	}
@@ -101,17 +101,21 @@ type QueryCount struct {
 //	Scheduled = OnTime + Late + Dropped
 //	OnTime + Late = all outcomes + InFlight
 type SeriesSnapshot struct {
-	Operation Operation                     `json:"operation"`          // which operation
-	Group     string                        `json:"group,omitempty"`    // of devices, or the name of a query; empty for what is of neither
-	OnTime    uint64                        `json:"on_time"`            // that started on time
-	Late      uint64                        `json:"late"`               // that started more than Options.LateAfter after their intended time
-	LateOwn   uint64                        `json:"late_own,omitempty"` // of Late: by the generator's own doing, not the target's
-	Dropped   map[string]uint64             `json:"dropped,omitempty"`  // by reason
-	Lag       histogram.Histogram           `json:"lag"`                // from the intended time to the start
-	OwnLag    histogram.Histogram           `json:"own_lag"`            // the part of Lag that is the generator's own doing
-	Response  [outcomes]histogram.Histogram `json:"response"`           // by outcome, from the intended time
-	Service   [outcomes]histogram.Histogram `json:"service"`            // by outcome, from the start
-	Reasons   []ErrorCount                  `json:"reasons,omitempty"`  // what ended badly, by reason
+	Operation Operation         `json:"operation"`          // which operation
+	Group     string            `json:"group,omitempty"`    // of devices, or the name of a query; empty for what is of neither
+	OnTime    uint64            `json:"on_time"`            // that started on time
+	Late      uint64            `json:"late"`               // that started more than Options.LateAfter after their intended time
+	LateOwn   uint64            `json:"late_own,omitempty"` // of Late: by the generator's own doing, not the target's
+	Dropped   map[string]uint64 `json:"dropped,omitempty"`  // by reason
+	// Duplicates and OutOfOrder are of deliveries: copies that a subscriber had before, and first copies behind one of a later message. They are
+	// among no other number.
+	Duplicates uint64                        `json:"duplicates,omitempty"`
+	OutOfOrder uint64                        `json:"out_of_order,omitempty"` // see Duplicates
+	Lag        histogram.Histogram           `json:"lag"`                    // from the intended time to the start
+	OwnLag     histogram.Histogram           `json:"own_lag"`                // the part of Lag that is the generator's own doing
+	Response   [outcomes]histogram.Histogram `json:"response"`               // by outcome, from the intended time
+	Service    [outcomes]histogram.Histogram `json:"service"`                // by outcome, from the start
+	Reasons    []ErrorCount                  `json:"reasons,omitempty"`      // what ended badly, by reason
 
 	open []inflight.Age // what was under way at the end
 	lag  lag            // of those who tell of it
@@ -182,6 +186,7 @@ func (s *SeriesSnapshot) OpenLonger(than time.Duration) histogram.Histogram {
 func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b histogram.Histogram) histogram.Histogram, num func(a, b uint64) uint64) SeriesSnapshot {
 	out := SeriesSnapshot{
 		Operation: s.Operation, Group: s.Group, OnTime: num(s.OnTime, o.OnTime), Late: num(s.Late, o.Late), LateOwn: num(s.LateOwn, o.LateOwn),
+		Duplicates: num(s.Duplicates, o.Duplicates), OutOfOrder: num(s.OutOfOrder, o.OutOfOrder),
 		Lag: hist(s.Lag, o.Lag), OwnLag: hist(s.OwnLag, o.OwnLag),
 	}
 	for i := range outcomes {
@@ -279,12 +284,13 @@ func (s *Snapshot) Find(op Operation, group string) *SeriesSnapshot {
 	return nil
 }
 
-// Select merges the series of one operation: of one group, or of all when group is empty. It is nil when there are none.
+// Select merges the series of one operation: of one group, with all its kinds of messages, of one kind, or of all when group is empty. It is nil
+// when there are none.
 func (s *Snapshot) Select(op Operation, group string) *SeriesSnapshot {
 	var out *SeriesSnapshot
 	for i := range s.Series {
 		x := s.Series[i]
-		if x.Operation != op || (group != "" && x.Group != group) {
+		if x.Operation != op || !InGroup(x.Group, group) {
 			continue
 		}
 		if out == nil {

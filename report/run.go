@@ -100,10 +100,11 @@ type Deliveries struct {
 
 // Copies are those of the messages of a group that count as no delivery.
 type Copies struct {
-	Group      string `json:"group"`      // its name
-	Duplicates uint64 `json:"duplicates"` // that a subscriber had before
-	Late       uint64 `json:"late"`       // that came after their time was up: they are among the deliveries that timed out
-	Missing    uint64 `json:"missing"`    // that have not come, though the target has acknowledged the message: among them too
+	Group      string `json:"group"`        // its name, and of a kind of messages with a name GROUP/NAME
+	Duplicates uint64 `json:"duplicates"`   // that a subscriber had before
+	Late       uint64 `json:"late"`         // that came after their time was up: they are among the deliveries that timed out
+	Missing    uint64 `json:"missing"`      // that have not come, though the target has acknowledged the message: among them too
+	OutOfOrder uint64 `json:"out_of_order"` // that came after one of a later message of the same device and kind
 }
 
 // Reading is how messages were read at the Event-Hubs-compatible endpoint of a hub.

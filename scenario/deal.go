@@ -40,9 +40,6 @@ func (s *Scenario) IndexOf(id string) (index int, ok bool) {
 	return 0, false
 }
 
-// The digits of an index in an id: six at least, and no more than those of the last device.
-const leastDigits = 6
-
 // indexOf is the number in the group of the device with an id.
 func (g *Group) indexOf(id string) (i int, ok bool) {
 	if len(g.Identity.Devices) > 0 {
@@ -57,9 +54,11 @@ func (g *Group) indexOf(id string) (i int, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	for digits := leastDigits; digits <= len(rest) && digits <= max(leastDigits, len(strconv.Itoa(g.Count-1))); digits++ {
-		i, err := strconv.Atoi(rest[:digits])
-		if err == nil && i >= 0 && i < g.Count && g.DeviceID(i) == id {
+	least := g.indexWidth()
+	most := max(least, len(strconv.Itoa(g.FirstIndex+g.Count-1))) // digits of the last device
+	for digits := least; digits <= min(most, len(rest)); digits++ {
+		n, err := strconv.Atoi(rest[:digits])
+		if i := n - g.FirstIndex; err == nil && i >= 0 && i < g.Count && g.DeviceID(i) == id {
 			return i, true
 		}
 	}

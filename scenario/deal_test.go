@@ -26,6 +26,7 @@ func TestDevicesAreDealtToHubs(t *testing.T) {
 		for i := range rapid.IntRange(1, 5).Draw(t, "groups") {
 			s.Fleet.Groups = append(s.Fleet.Groups, Group{
 				Name: fmt.Sprint("g", i), ID: "{group}-{index}", Count: rapid.IntRange(1, 60).Draw(t, "count"), Shared: rapid.IntRange(0, 9).Draw(t, "shared"),
+				FirstIndex: rapid.SampledFrom([]int{0, 1, 95, 999_990, MostIndex}).Draw(t, "first index"), IndexWidth: rapid.IntRange(0, 10).Draw(t, "width"),
 			})
 		}
 		n := max(1, len(s.Target.Hubs))
@@ -75,14 +76,40 @@ func TestIndexOf(t *testing.T) {
 		{Name: "c", ID: "x{index}1{index}-{group}", Count: 2},
 		{Name: "d", ID: "", Count: 2, Identity: Identity{File: "f", Devices: []DeviceKey{{DeviceID: "known"}, {DeviceID: "Other"}}}},
 		{Name: "e", ID: "{index}0", Count: 1_200_000},
+		{Name: "f", ID: "f{index}", Count: 2, FirstIndex: 9, IndexWidth: 1},
+		{Name: "h", ID: "h{index}", Count: 2, FirstIndex: 7, IndexWidth: 10},
 	}}}
 	for id, want := range map[string]int{
 		"a-000000": 0, "a-000002": 2, "one": 3, "x0000001000000-c": 4, "x0000011000001-c": 5, "known": 6, "Other": 7, "0000000": 8, "11999990": 8 + 1_199_999, "9999990": 8 + 999_999,
+		"f9": 8 + 1_200_000, "f10": 8 + 1_200_001, "h0000000008": 8 + 1_200_003, "f09": -1, "f8": -1, "f11": -1, "h0000000009": -1, "h7": -1, "f+9": -1,
 		"": -1, "a-000003": -1, "a-00000": -1, "a-0000001": -1, "x0000001000001-c": -1, "other": -1, "12000000": -1, "-000010": -1, "+000010": -1,
 	} {
 		if got, ok := s.IndexOf(id); ok != (want >= 0) || ok && got != want {
 			t.Errorf("%q is device %d, %v; want %d", id, got, ok, want)
 		}
+	}
+}
+
+// Groups that have one template have different ids when their numbers do not overlap, and what is filled in elsewhere is the number of the id.
+func TestFirstIndex(t *testing.T) {
+	decode := func(first int) (*Scenario, error) {
+		text := fmt.Sprintf("fleet: {groups: [{name: a, id: 'd{index}', count: 10, index_width: 3}, {name: b, id: 'd{index}', count: 5, index_width: 3, first_index: %d}]}\n"+
+			"stages: [{name: s, devices: 1}]\n", first)
+		return Decode("x.yaml", []byte(text), Options{})
+	}
+	s, err := decode(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := s.Group("b")
+	if id := b.DeviceID(4); id != "d014" || b.Fill("{group}/{device}/{index}", id, 4) != "b/d014/014" {
+		t.Errorf("%s, %s", id, b.Fill("{group}/{device}/{index}", id, 4))
+	}
+	if i, ok := s.IndexOf("d014"); !ok || i != 14 {
+		t.Errorf("d014 is device %d, %v", i, ok)
+	}
+	if _, err := decode(9); err == nil || !strings.Contains(err.Error(), "device d009 is in group a too") {
+		t.Errorf("ids that overlap: %v", err)
 	}
 }
 

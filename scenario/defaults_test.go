@@ -16,7 +16,7 @@ const everyObject = `
 target: {hub: embedded}
 fleet:
   groups:
-    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
+    - {name: robots, reported: {connectivity: {type: wifi}}, telemetry: {payload_bytes: {zero: 1B}}, session: {online: 1m, offline: 1m}, tokens: {}, desired: {}, methods: {}}
     - {name: gates}
     - {name: doors, identity: {x509: {}}}
     - {name: homes, identity: {dps: {x509: {}}}}
@@ -92,22 +92,32 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"target.plain": s.Target.Plain, "target.transport": s.Target.Transport, "target.keep": s.Target.Keep, "target.tier": said(s.Target.Tier == ""), "target.units": s.Target.Units,
 		"target.burst": s.Target.Burst, "target.query_lag": said(s.Target.QueryLag == ""), "target.consumer_group": said(s.Target.ConsumerGroup == ""), "target.topic": broker.Target.Topic,
 		"target.username": said(broker.Target.Username == ""), "target.password": said(broker.Target.Password == ""),
-		"fleet.client": bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
+		"target.mqtt": broker.Target.MQTT, "target.tls": said(!broker.Target.TLS.Insecure), "target.tls.server_name": said(broker.Target.TLS.ServerName == ""),
+		"target.tls.min_version": broker.Target.TLS.MinVersion, "target.tls.alpn": said(broker.Target.TLS.ALPN == nil), "target.tls.insecure": broker.Target.TLS.Insecure,
+		"target.websocket": said(broker.Target.WebSocket.SubProtocol == "mqtt"), "target.websocket.headers": said(broker.Target.WebSocket.Headers == nil),
+		"target.websocket.subprotocol": broker.Target.WebSocket.SubProtocol, "target.addresses": broker.Target.Addresses, "target.proxy": said(broker.Target.Proxy == ""),
+		"target.redirect": broker.Target.Redirect,
+		"fleet.client":    bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
 		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID, "fleet.groups.transport": g.Transport, "fleet.groups.devices_per_connection": g.Shared,
-		"fleet.groups.identity":                 said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
-		"fleet.groups.identity.x509.ca":         said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
-		"fleet.groups.identity.x509.thumbprint": door.Identity.X509.Thumbprint,
-		"fleet.groups.identity.dps.endpoint":    said(elsewhere.Fleet.Groups[0].Identity.DPS.Address() == "global.azure-devices-provisioning.net:8883" && provisions.Endpoint == ""),
-		"fleet.groups.identity.dps.timeout":     provisions.Timeout,
-		"fleet.groups.identity.dps.x509.ca":     said(provisions.X509.CA == "" && provisions.X509.Authority == nil),
-		"fleet.groups.reported":                 said(len(gate.Report.Types) == 0), "fleet.groups.reported.connectivity.next": said(g.Report.Next == nil),
+		"fleet.groups.first_index": g.FirstIndex, "fleet.groups.index_width": g.IndexWidth,
+		"fleet.groups.identity":                       said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
+		"fleet.groups.identity.x509.ca":               said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
+		"fleet.groups.identity.x509.key_password":     said(door.Identity.X509.KeyPassword.IsZero()),
+		"fleet.groups.identity.x509.thumbprint":       door.Identity.X509.Thumbprint,
+		"fleet.groups.identity.dps.endpoint":          said(elsewhere.Fleet.Groups[0].Identity.DPS.Address() == "global.azure-devices-provisioning.net:8883" && provisions.Endpoint == ""),
+		"fleet.groups.identity.dps.timeout":           provisions.Timeout,
+		"fleet.groups.identity.dps.x509.ca":           said(provisions.X509.CA == "" && provisions.X509.Authority == nil),
+		"fleet.groups.identity.dps.x509.key_password": said(provisions.X509.KeyPassword.IsZero()),
+		"fleet.groups.reported":                       said(len(gate.Report.Types) == 0), "fleet.groups.reported.connectivity.next": said(g.Report.Next == nil),
 		"fleet.groups.reported.properties": said(g.Report.Properties == nil), "fleet.groups.reported.every": said(g.Report.Every == 0),
 		"fleet.groups.reported.sync": g.Report.Sync,
 		"fleet.groups.telemetry":     said(!gate.Telemetry.Present && gate.Telemetry.Every == 0), "fleet.groups.telemetry.every": said(g.Telemetry.Every == 0),
 		"fleet.groups.telemetry.payload": said(g.Telemetry.Payload == nil), "fleet.groups.telemetry.qos": g.Telemetry.QoS,
 		"fleet.groups.telemetry.retain": g.Telemetry.Retain,
 		"fleet.groups.telemetry.sync":   g.Telemetry.Sync, "fleet.groups.telemetry.payload_file": said(g.Telemetry.Rows == nil),
+		"fleet.groups.telemetry.payload_bytes": said(gate.Telemetry.Source() == nil), "fleet.groups.telemetry.payload_size": said(g.Telemetry.Size == 0),
+		"fleet.groups.telemetry.data":       said(g.Telemetry.Data == nil),
 		"fleet.groups.telemetry.topic":      said(g.Telemetry.Topic == ""),
 		"fleet.groups.telemetry.deliveries": said(g.Telemetry.Deliveries == 0), "fleet.groups.session": said(gate.Online.IsZero() && gate.Offline.IsZero()),
 		"fleet.groups.tokens": said(gate.Tokens == Tokens{}), "fleet.groups.tokens.life": g.Tokens.Life,

@@ -1,11 +1,13 @@
 package scenario
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/timing"
+	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
@@ -43,26 +45,34 @@ type Fleet struct {
 
 // Group is devices that share a profile.
 type Group struct {
-	Name      string              // in metrics and device ids
-	Transport string              // what carries what devices say to a hub: a name of target.DeviceTransport
-	Shared    int                 // how many devices are on one connection, in their order; 1 unless the transport is AMQP
-	Count     int                 // devices, 1 to 10,000,000
-	ID        string              // template: {group} and {index}
-	Identity  Identity            // how the hub knows the devices
-	Report    Report              // what goes into their twins
-	Telemetry Telemetry           // messages that they send
-	Subscribe Subscribe           // broker only: what they listen to
-	Online    chance.Distribution // how long a device stays; zero for always, with Offline
-	Offline   chance.Distribution // how long it stays away between
-	Tokens    Tokens              // how its credentials end
-	Backoff   string              // exponential, steep, fixed or none
-	KeepAlive time.Duration       // of MQTT, in whole seconds
-	Timeout   time.Duration       // of every operation of a device
-	Answer    bool                // desired properties are answered in reported
-	Method    Method              // how direct methods are answered
-	InFlight  int                 // unanswered operations of one device
-	Overflow  string              // what is due beyond InFlight: drop or wait
-	place     problem.Place
+	Name      string // in metrics and device ids
+	Transport string // what carries what devices say to a hub: a name of target.DeviceTransport
+	Shared    int    // how many devices are on one connection, in their order; 1 unless the transport is AMQP
+	Count     int    // devices, 1 to 10,000,000
+	ID        string // template: {group} and {index}
+	// FirstIndex is what the first device has for {index}, in all templates: those that follow count on from it. 0 to MostIndex.
+	FirstIndex int
+	IndexWidth int                 // digits of {index} at the least, 1 to 10: zeros stand before it; 6 when 0
+	Identity   Identity            // how the hub knows the devices
+	Report     Report              // what goes into their twins
+	Telemetry  Telemetry           // messages that they send
+	Messages   []Message           // broker only: further kinds of messages that they send
+	Subscribe  Subscribe           // broker only: what they listen to
+	Will       *Will               // broker only; nil for none
+	MQTT5      MQTT5               // broker only, with MQTT 5
+	Kept       bool                // broker only: the broker keeps a device's session between its connections
+	Expiry     time.Duration       // of a session that is Kept, with MQTT 5: for how long; for ever when 0
+	Online     chance.Distribution // how long a device stays; zero for always, with Offline
+	Offline    chance.Distribution // how long it stays away between
+	Tokens     Tokens              // how its credentials end
+	Backoff    string              // exponential, steep, fixed or none
+	KeepAlive  time.Duration       // of MQTT, in whole seconds
+	Timeout    time.Duration       // of every operation of a device
+	Answer     bool                // desired properties are answered in reported
+	Method     Method              // how direct methods are answered
+	InFlight   int                 // unanswered operations of one device
+	Overflow   string              // what is due beyond InFlight: drop or wait
+	place      problem.Place
 }
 
 // Tokens is the life of SAS tokens.
@@ -79,8 +89,13 @@ type Method struct {
 
 // Subscribe is what devices of a plain broker listen to.
 type Subscribe struct {
-	Topics []string // filters; {device}, {group} and {index} are replaced
-	QoS    int      // that is asked for, 0 to 2
+	Topics            []string // filters; {device}, {group} and {index} are replaced
+	QoS               int      // that is asked for, 0 to 2
+	NoLocal           bool     // of MQTT 5: not what the device sends itself
+	RetainAsPublished bool     // of MQTT 5: the retain flag is that of the sender
+	RetainHandling    string   // of MQTT 5: RetainSend, RetainNew or RetainNone
+	Identifier        int      // of MQTT 5; 0 for none
+	Respond           bool     // of MQTT 5: requests are answered
 }
 
 func fleetKeys(f *Fleet) []language.Key {
@@ -100,6 +115,10 @@ func groupKeys(g *Group) []language.Key {
 	session := []language.Key{
 		key("online", timing.Random(&g.Online), none, "How long a device stays: 20m, 5m..30m, exp(20m), normal(20m, 5m)."),
 		key("offline", timing.Random(&g.Offline), none, "How long it stays away."),
+		key("clean", value.Not(&g.Kept), is("true"),
+			"Broker: each connection begins with nothing. false has the broker keep a device's subscriptions, and what comes for it meanwhile, for its return; the run ends "+
+				"such sessions when it is over."),
+		key("expiry", seconds(&g.Expiry), means("for ever"), "MQTT 5, with clean: false: for how long the broker keeps it after a connection; in whole seconds."),
 	}
 	tokens := []language.Key{
 		key("life", timing.Duration(&g.Tokens.Life, time.Second), is("1h"), "How long a token lives."),
@@ -119,6 +138,10 @@ func groupKeys(g *Group) []language.Key {
 		key("id", value.Text(&g.ID), is("{group}-{index}"),
 			"Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none "+
 				"of their characters."),
+		key("first_index", value.Count(&g.FirstIndex, 0, MostIndex), is("0"),
+			"What the first device has for {index}, in ids and everywhere else; the others count on from it. Runs that share a target have different ids so."),
+		key("index_width", value.Count(&g.IndexWidth, 1, 10), is(strconv.Itoa(topic.IndexWidth)),
+			"Digits of {index}: zeros stand before it. Numbers with more digits are longer."),
 		key("identity", value.Object(identityKeys(&g.Identity)), means("made by the run, with keys of their own"),
 			"How devices get to be known by the hub, and prove who they are."),
 		key("transport", value.OneOf(&g.Transport, target.DeviceTransports()...), is(string(target.MQTT)),
@@ -129,7 +152,10 @@ func groupKeys(g *Group) []language.Key {
 			"amqp, amqp_ws: so many devices share one connection, as behind a gateway, and lose it together. They prove who they are with keys."),
 		key("reported", value.Object(reported), means("nothing is reported"), "What devices report into their twins."),
 		key("telemetry", value.Present(&g.Telemetry.Present, telemetry).Part(), means("none"), "Messages that devices send."),
-		key("session", value.Object(session), means("always online"), "Churn: devices come and go."),
+		key("messages", messageKinds(g), means("none"), "Broker: further kinds of messages, each with its schedule, topic and payload; rates of stages are of telemetry alone."),
+		key("will", value.Optional(&g.Will, value.Empty, willKeys), means("none"), "Broker: the message that the broker sends when it loses a device."),
+		key("mqtt5", value.Object(mqtt5Keys(&g.MQTT5)), means("nothing"), "MQTT 5: what devices ask for when they connect."),
+		key("session", value.Object(session), means("always online"), "Churn: devices come and go; and what the broker keeps of them meanwhile."),
 		key("tokens", value.Present(&g.Tokens.Present, tokens), means("no renewal"),
 			"SAS tokens that end and are renewed: by connecting anew over MQTT, on the living connection over AMQP, where it is the operation renew. "+
 				"Over HTTPS each message has a fresh one."),
@@ -147,13 +173,8 @@ func groupKeys(g *Group) []language.Key {
 
 // loadKeys are the keys of a group that say how a device loads its target.
 func loadKeys(g *Group) []language.Key {
-	subscribe := []language.Key{
-		key("topics", value.Texts(&g.Subscribe.Topics).Required(), none,
-			"Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced."),
-		key("qos", value.Count(&g.Subscribe.QoS, 0, 2), is("1"), "The quality of service that is asked for."),
-	}
 	return []language.Key{
-		key("subscribe", value.Object(subscribe), means("nothing"),
+		key("subscribe", value.Object(subscribeKeys(&g.Subscribe)), means("nothing"),
 			"Broker: what devices listen to. Devices that subscribe start before all others."),
 		key("in_flight", value.Count(&g.InFlight, 1, 10_000), is("64"), "Operations of one device that may be unanswered at once."),
 		key("overflow", value.OneOf(&g.Overflow, "drop", "wait"), is("drop"),

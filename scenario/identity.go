@@ -45,9 +45,10 @@ type DeviceKey struct {
 
 // X509 is devices with certificates.
 type X509 struct {
-	CA, Key    string           // files of the authority, in PEM
-	Authority  *tls.Certificate // certificate, those above it but for the root, and key, of these files; nil when the run makes one in memory, or with Thumbprint
-	Thumbprint bool             // devices sign their certificates themselves, and the hub knows their thumbprints
+	CA, Key     string           // files of the authority, in PEM
+	KeyPassword Secret           // of Key, when it is encrypted; zero for none
+	Authority   *tls.Certificate // certificate, those above it but for the root, and key, of these files; nil when the run makes one in memory, or with Thumbprint
+	Thumbprint  bool             // devices sign their certificates themselves, and the hub knows their thumbprints
 }
 
 // Made reports whether a run makes the group's identities.
@@ -82,7 +83,8 @@ func authorityKeys(x *X509, embedded string) []language.Key {
 			"File with the certificate of the authority that signs the devices' certificates, in PEM; the hub must know it, or one "+
 				"of those above it, which follow in the file and are sent with the devices' own. "+embedded+" Its path is "+
 				"relative to the scenario."),
-		key("key", value.Text(&x.Key), none, "File with the authority's key, in PEM, not encrypted."),
+		key("key", value.Text(&x.Key), none, "File with the authority's key, in PEM: PKCS #8, PKCS #1 or SEC 1, encrypted or not."),
+		key("key_password", readSecret(&x.KeyPassword), means("the key is not encrypted"), "Password of an encrypted key, best as ${KEY_PASSWORD}."),
 	}
 }
 
@@ -120,6 +122,15 @@ func readKey(into *Secret) language.Value {
 			return
 		}
 		*into = NewSecret(key.Base64())
+	}}
+}
+
+// readSecret reads a text that is shown to nobody.
+func readSecret(into *Secret) language.Value {
+	return language.Value{Form: form.Text, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		var s string
+		value.Text(&s).Read(r, path, n)
+		*into = NewSecret(s)
 	}}
 }
 
@@ -235,7 +246,7 @@ func (r *reader) readAuthority(path string, g *Group, x *X509) {
 		r.FailAt(path+".key", g.place, "the file cannot be read: %v", err)
 		return
 	}
-	authority, err := authority.Parse(cert, key)
+	authority, err := authority.Parse(cert, key, x.KeyPassword.Reveal())
 	if err != nil {
 		r.FailAt(path, g.place, "%v", err)
 		return
@@ -348,6 +359,8 @@ func (r *reader) validateX509(at string, g *Group, t *target.Target, x *X509) {
 	switch {
 	case x.Thumbprint && x.CA+x.Key != "":
 		r.FailAt(at, g.place, "with thumbprint devices sign their certificates themselves; remove ca and key")
+	case x.Key == "" && !x.KeyPassword.IsZero():
+		r.FailAt(at+".key_password", g.place, "there is no key to open with it; give ca and key too, or remove key_password")
 	case (x.CA == "") != (x.Key == ""):
 		r.FailAt(at, g.place, "an authority needs both ca and key")
 	case !x.Thumbprint && x.CA == "" && !t.Can().InProcess && g.Identity.DPS != nil:

@@ -74,7 +74,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 	for _, set := range o.Set {
 		tree.Override(r.Reader, root, set)
 	}
-	asRun := redact.Copy(root, "password", "key", "group_key")
+	asRun := redact.Copy(root, "password", "key", "key_password", "group_key", "headers")
 	tree.Fill(r.Reader, root, o.Lookup, r.readNamed)
 	s := fresh(file)
 	r.Object("", root, r.scenarioKeys(s))

@@ -11,7 +11,7 @@ import (
 
 // A key that the schema requires is one that the decoder misses, wherever its object stands.
 func TestRequiredKeysAreMissed(t *testing.T) {
-	const ofABroker = "target: {hub: \"mqtt://127.0.0.1\"}\nfleet: {groups: [{name: boards, subscribe: {topics: [a]}}]}\nstages: [{name: s, devices: 1, " +
+	const ofABroker = "target: {hub: \"mqtt://127.0.0.1\"}\nfleet: {groups: [{name: boards, subscribe: {topics: [a]}, will: {topic: b}, messages: [{name: c, every: 1s}]}]}\nstages: [{name: s, devices: 1, " +
 		"duration: 1s}]\n"
 	tried := make(map[string]bool)
 	for _, text := range []string{everyObject, ofABroker} {

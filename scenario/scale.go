@@ -15,6 +15,9 @@ import (
 // MostDevices bounds a group, and a fleet that is asked for by its number.
 const MostDevices = 10_000_000
 
+// MostIndex bounds Group.FirstIndex.
+const MostIndex = 1_000_000_000
+
 // Where mistakes of a size that was asked for stand.
 const (
 	askedDevices  = "--devices"

@@ -6,7 +6,6 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/fleet/payload/rows"
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/document"
 	"github.com/twinfleet/twinfleet/internal/language/form"
@@ -27,18 +26,22 @@ type Report struct {
 
 // Telemetry is the messages that devices send.
 type Telemetry struct {
-	Every   time.Duration       // in the mean, with Gaps
-	Gaps    chance.Distribution // between two messages, by chance; zero for always Every
-	Payload *payload.Template   // of a message; nil sends {}
-	QoS     int                 // 0 to 2; IoT Hub takes 0 and 1
-	Retain  bool                // set the retain flag
-	Sync    bool                // all devices in one instant, instead of spread over Every
+	Content
+	Every  time.Duration       // in the mean, with Gaps
+	Gaps   chance.Distribution // between two messages, by chance; zero for always Every
+	QoS    int                 // 0 to 2; IoT Hub takes 0 and 1
+	Retain bool                // set the retain flag
+	Sync   bool                // all devices in one instant, instead of spread over Every
 
-	Present    bool       // the file says something of telemetry
-	Rows       *rows.Rows // instead of Payload
-	Topic      string     // broker only: instead of the target's
-	Deliveries int        // subscribers of the run that get each message: of a broker devices, of a hub the run's reader, which is one
+	Present    bool   // the file says something of telemetry
+	Topic      string // broker only: instead of the target's
+	Deliveries int    // subscribers of the run that get each message: of a broker devices, or EverySubscriber; of a hub the run's reader, which is one
+	fan        fan
+	Properties Properties // of each message, with MQTT 5
 }
+
+// EverySubscriber is a number of Deliveries: each of the run's subscribers of whose topics one matches, and one of each shared subscription.
+const EverySubscriber = -1
 
 func reportKeys(p *Report) []language.Key {
 	connectivity := []language.Key{
@@ -74,25 +77,18 @@ func readNext(p *Report) language.Value {
 }
 
 func telemetryKeys(t *Telemetry) []language.Key {
-	return []language.Key{
+	return append([]language.Key{
 		key("every", timing.Gaps(&t.Every, &t.Gaps), means("only what telemetry_rate asks for"),
 			"How often a device sends, likewise: 15s, 10s..20s or ~15s."),
-		key("payload", document.Template(&t.Payload), means("{}"),
-			"The message, with templates such as {{ normal 21 3 }}, {{ seq }}, {{ now }}, {{ device }}, {{ pick \"a\" \"b\" }}; sent "+
-				"in the order of the file."),
 		key("qos", value.Count(&t.QoS, 0, 2), is("1"), "Quality of service; IoT Hub takes 0 and 1."),
 		key("retain", value.Bool(&t.Retain), is("false"), "Set the retain flag."),
 		key("sync", value.Bool(&t.Sync), is("false"), "All devices send in the same instant."),
-		key("payload_file", document.Rows(&t.Rows), means("none"),
-			"File with a message a row, instead of payload; its path is relative to the scenario. The first line of a .csv or .tsv "+
-				"names the members, separated by commas, semicolons, tabs or |; of a .jsonl each line is sent as it is. In UTF-8, or "+
-				"UTF-16 with a byte-order mark. Message n of a device, counted from 0, is row (index of the device in the fleet + n) "+
-				"modulo rows."),
 		key("topic", value.Text(&t.Topic), means("target.topic"),
 			"Broker: where the group's devices send; {device}, {group} and {index} are replaced."),
-		key("deliveries", value.Count(&t.Deliveries, 0, 10_000), means("not measured"),
-			"How many subscribers of this run get each message: on a broker devices with subscribe, on a hub 1, the run itself, which reads "+
+		key("deliveries", value.CountOr(&t.Deliveries, 0, 10_000, "all", EverySubscriber), means("not measured"),
+			"How many subscribers of this run get each message: on a broker devices with subscribe, or all, those whose topics say so, on a hub 1, the run itself, which reads "+
 				"the messages at the Event-Hubs-compatible endpoint as a service does (its policy needs ServiceConnect). Measures the time "+
-				"until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery."),
-	}
+				"until each has it, as the operation delivery; the payload carries a mark for that, the member _delivery; over MQTT 5 one that is no object has it as a user property."),
+		key("mqtt5", value.Object(propertiesKeys(&t.Properties)), means("none"), "MQTT 5: properties of each message."),
+	}, payloadKeys(&t.Content)...)
 }

@@ -232,7 +232,7 @@ func (s *Scenario) Roster() (order []int, active *roster.Roster) {
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		rank := 1
-		if len(g.Subscribe.Topics) > 0 {
+		if g.Listens() {
 			rank = 0
 		}
 		groups = append(groups, slices.Repeat([]int{i}, g.Count)...)

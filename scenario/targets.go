@@ -38,5 +38,34 @@ func targetKeys(t *target.Target) []language.Key {
 		key("username", value.Text(&t.Username), means("none"), "Broker: user name; {device}, {group} and {index} are replaced."),
 		key("password", value.Text(&t.Password), means("none"),
 			"Broker: password, best from the environment; {device}, {group} and {index} are replaced."),
+		key("mqtt", value.OneOf(&t.MQTT, target.MQTT311, target.MQTT5), is(target.MQTT311), "Broker: the version of MQTT that devices speak. 5 is the client lean's."),
+		key("tls", value.Object(tlsKeys(&t.TLS)), means("TLS 1.2 or 1.3, with the host's name"), "Broker: how devices speak TLS to mqtts:// and wss://."),
+		key("websocket", value.Object(webSocketKeys(&t.WebSocket)), means("the sub-protocol mqtt"), "Broker: how devices ask ws:// and wss:// for a WebSocket."),
+		key("addresses", value.OneOf(&t.Addresses, target.First, target.Every), is(target.First),
+			"Broker: which addresses of its name devices connect to. first leaves it to the system; each takes all of them in turn, a connection each: "+
+				"what stands behind a name then gets its share. The name is looked up anew every 30 s, and after a connection that failed."),
+		key("proxy", value.Text(&t.Proxy), means("none"),
+			"Broker: the proxy that devices connect through, http://user:password@proxy:3128 (CONNECT) or socks5://proxy:1080, best with ${PASSWORD}. "+
+				"It resolves the broker's name, but with addresses: each."),
+		key("redirect", value.OneOf(&t.Redirect, target.Refuse, target.Follow), is(target.Refuse),
+			"Broker, MQTT 5: what devices do that are told to use another server: count the connection as refused, or follow, with the same credentials."),
+	}
+}
+
+func tlsKeys(x *target.TLS) []language.Key {
+	return []language.Key{
+		key("server_name", value.Text(&x.ServerName), means("the host of target.hub"), "Name that devices ask for (SNI), and that the broker's certificate must have."),
+		key("min_version", value.OneOf(&x.MinVersion, "1.2", "1.3"), is("1.2"), "The lowest version of TLS that devices speak."),
+		key("alpn", value.Texts(&x.ALPN), means("none"), "Protocols that devices offer (ALPN), such as [mqtt]."),
+		key("insecure", value.Bool(&x.Insecure), is("false"),
+			"Do not check the broker's certificate: whoever is on the way can read and change everything. Each report says so."),
+	}
+}
+
+func webSocketKeys(x *target.WebSocket) []language.Key {
+	return []language.Key{
+		key("headers", value.TextsByName(func(name, text string) { x.Headers = append(x.Headers, target.Header{Name: name, Value: text}) }), means("none"),
+			"Headers of the request, such as {Authorization: \"Bearer ${TOKEN}\"}; their values are shown nowhere."),
+		key("subprotocol", value.Text(&x.SubProtocol), is("mqtt"), "The sub-protocol to ask for; some brokers want mqttv3.1."),
 	}
 }

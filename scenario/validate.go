@@ -1,12 +1,14 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/twin/limits"
+	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -20,6 +22,9 @@ func (r *reader) finish(s *Scenario) {
 		r.finishIdentity(path, &s.Fleet.Groups[i])
 		r.finishDPS(path, &s.Fleet.Groups[i], &s.Target)
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
+		for _, k := range s.Fleet.Groups[i].Kinds() {
+			r.finishContent(path+"."+k.path, &k.Content)
+		}
 	}
 	r.finishSizes(s)
 	r.finishPace(s)
@@ -49,6 +54,7 @@ func (r *reader) validate(s *Scenario) {
 	r.validateListening(s)
 	r.validateReferences(s)
 	r.validateThresholds(s)
+	r.validateFans(s)
 }
 
 func (r *reader) validateFleet(s *Scenario) {
@@ -57,6 +63,7 @@ func (r *reader) validateFleet(s *Scenario) {
 	}
 	r.validateSources(s)
 	r.validateHubs(s)
+	r.validateVersion(s)
 	r.validateConsumerGroup(s)
 	names, first := make(map[string]bool), 0
 	for i := range s.Fleet.Groups {
@@ -108,8 +115,14 @@ func (g *Group) DeviceID(i int) string {
 	if i >= 0 && i < len(g.Identity.Devices) {
 		return g.Identity.Devices[i].DeviceID
 	}
-	return strings.NewReplacer("{group}", g.Name, "{index}", fmt.Sprintf("%06d", i)).Replace(g.ID)
+	return strings.NewReplacer("{group}", g.Name, "{index}", g.Index(i)).Replace(g.ID)
 }
+
+// Index is the number of the group's i-th device, counted from 0, as {index} is replaced by it: it begins at FirstIndex.
+func (g *Group) Index(i int) string { return topic.Index(g.FirstIndex+i, g.indexWidth()) }
+
+// indexWidth is how many digits an index has at the least.
+func (g *Group) indexWidth() int { return cmp.Or(g.IndexWidth, topic.IndexWidth) }
 
 func (r *reader) validateStages(s *Scenario) {
 	if len(s.Stages) == 0 {

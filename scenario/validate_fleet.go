@@ -51,65 +51,6 @@ func (r *reader) validateShape(path string, t *Stage, before int) {
 	}
 }
 
-// validateMessages holds what a scenario says of messages between devices by way of a plain broker, and of
-// where they come from.
-func (r *reader) validateMessages(s *Scenario) {
-	listeners := 0
-	for i := range s.Fleet.Groups {
-		if g := &s.Fleet.Groups[i]; len(g.Subscribe.Topics) > 0 {
-			listeners += g.Count
-		}
-	}
-	if !s.Target.Can().Twins {
-		r.validateTopic("target.topic", problem.Place{}, s.Target.Topic, false)
-	}
-	for i := range s.Fleet.Groups {
-		g := &s.Fleet.Groups[i]
-		path := fmt.Sprintf("fleet.groups[%d]", i)
-		t := &g.Telemetry
-		if t.Payload != nil && t.Rows != nil {
-			r.FailAt(path+".telemetry.payload_file", g.place, "give either payload or payload_file")
-		}
-		if r.Given(path+".subscribe") && len(g.Subscribe.Topics) == 0 {
-			r.FailAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
-		}
-		if !s.Target.Can().Topics {
-			for key, set := range map[string]bool{"subscribe": len(g.Subscribe.Topics) > 0, "telemetry.topic": t.Topic != ""} {
-				if set {
-					r.FailAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
-				}
-			}
-			if t.Deliveries > 1 {
-				r.FailAt(path+".telemetry.deliveries", g.place, "a hub's messages have one reader, that of this run; write deliveries: 1")
-			}
-			r.validateMark(path, g)
-			continue
-		}
-		if s.Target.Can().Twins {
-			continue
-		}
-		if t.Topic != "" {
-			r.validateTopic(path+".telemetry.topic", g.place, t.Topic, false)
-		}
-		for j, filter := range g.Subscribe.Topics {
-			r.validateTopic(fmt.Sprintf("%s.subscribe.topics[%d]", path, j), g.place, filter, true)
-		}
-		if t.Deliveries > listeners {
-			r.FailAt(path+".telemetry.deliveries", g.place,
-				"%d subscribers are to get each message, but the groups with subscribe have %d devices", t.Deliveries, listeners)
-		} else {
-			r.validateMark(path, g)
-		}
-	}
-}
-
-// validateMark holds the messages of a group to what can carry the mark of deliveries that are measured.
-func (r *reader) validateMark(path string, g *Group) {
-	if t := &g.Telemetry; t.Deliveries > 0 && t.Rows != nil && !t.Rows.Objects() {
-		r.FailAt(path+".telemetry.payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by")
-	}
-}
-
 // validateTopic holds a topic, or a filter, to MQTT and to the names that are replaced.
 func (r *reader) validateTopic(path string, at problem.Place, template string, filter bool) {
 	for _, mistake := range topic.Mistakes(template, filter) {
@@ -117,9 +58,14 @@ func (r *reader) validateTopic(path string, at problem.Place, template string, f
 	}
 }
 
-// Fill replaces {device}, {group} and {index} in a template by the id, the group and the number, counted from
-// 0, of the group's i-th device. The index has six digits, as in device ids.
-func (g *Group) Fill(template, id string, i int) string { return topic.Fill(template, id, g.Name, i) }
+// Fill replaces {device}, {group} and {index} in a template by the id, the group and the number of the group's i-th device, counted from 0:
+// the number is that of Index, as in device ids.
+func (g *Group) Fill(template, id string, i int) string {
+	if !strings.Contains(template, "{") {
+		return template
+	}
+	return topic.FillWith(template, id, g.Name, g.Index(i))
+}
 
 // sendsTelemetry reports whether a group takes its turn when a stage asks for a rate of messages: those with
 // telemetry do, and when there are none, all that do not listen instead.
@@ -129,7 +75,7 @@ func (s *Scenario) sendsTelemetry(g *Group) bool {
 			return g.Telemetry.Present
 		}
 	}
-	return len(g.Subscribe.Topics) == 0
+	return !g.Listens() && len(g.Messages) == 0
 }
 
 // Rated is the names of the groups that take their turns when a stage asks for a rate: of reports, or of

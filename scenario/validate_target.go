@@ -44,12 +44,19 @@ func (r *reader) validateConsumerGroup(s *Scenario) {
 	}
 }
 
+// validateVersion holds the client of devices to the version of MQTT that they speak.
+func (r *reader) validateVersion(s *Scenario) {
+	if s.Target.Kind == target.Broker && s.Target.V5() && s.Fleet.Client == "paho" {
+		r.FailAt("fleet.client", problem.Place{}, "only lean speaks MQTT 5; write client: lean or auto, or mqtt: 3.1.1 in target")
+	}
+}
+
 // validateSources holds the local addresses of devices to be such, of the same version of IP as the target's.
 func (r *reader) validateSources(s *Scenario) {
 	var hosts []net.IP
 	for _, t := range s.Target.Each() {
-		if x, err := t.Endpoint(); err == nil {
-			if ip := net.ParseIP(x.Host); ip != nil {
+		if host, err := t.Opened(); err == nil {
+			if ip := net.ParseIP(host); ip != nil {
 				hosts = append(hosts, ip)
 			}
 		}
@@ -80,7 +87,7 @@ func (r *reader) validateHubs(s *Scenario) {
 		if g.Identity.DPS != nil {
 			r.FailAt(path+".identity.dps", g.place, "a provisioning service assigns devices by its own rules, and the run deals them to target.hubs; name one hub in target.hub")
 		}
-		if g.Telemetry.Deliveries > 0 {
+		if g.Measured() {
 			r.FailAt(path+".telemetry.deliveries", g.place, "deliveries are read at one hub; name one in target.hub, or remove deliveries")
 		}
 	}

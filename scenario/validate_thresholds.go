@@ -185,16 +185,19 @@ func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	case metrics.OpRecovery:
 		return series{[]string{""}, ""}, true
 	case metrics.OpSubscribe:
-		listens := func(g *Group) bool { return s.Target.Can().Twins && g.Over().Twins() || len(g.Subscribe.Topics) > 0 }
+		listens := func(g *Group) bool { return s.Target.Can().Twins && g.Over().Twins() || g.Listens() }
 		return series{s.groupsThat(listens), `write subscribe: {topics: ["a/#"]} in a group`}, true
 	case metrics.OpTwinReport:
 		reports := func(g *Group) bool { return len(g.Report.Types) > 0 || g.Answer && s.mayBeTold(g) }
 		return series{s.groupsThat(reports), "write reported: {connectivity: {type: cellular}, every: 10s} in a group"}, true
 	case metrics.OpTelemetry:
-		return series{s.groupsThat(s.sends), "write telemetry: {every: 10s} in a group, or telemetry_rate in a stage"}, true
+		return series{s.kindsThat(s.sends), "write telemetry: {every: 10s} in a group, or telemetry_rate in a stage"}, true
 	case metrics.OpDelivery:
-		delivers := func(g *Group) bool { return g.Telemetry.Deliveries > 0 && s.sends(g) }
-		return series{s.groupsThat(delivers), "write deliveries: 1 into the telemetry of a group that sends messages"}, true
+		delivers := func(g *Group, k *Kind) bool { return k.Deliveries != 0 && s.sends(g, k) }
+		return series{s.kindsThat(delivers), "write deliveries: 1 into the telemetry of a group that sends messages"}, true
+	case metrics.OpRequest:
+		asks := func(g *Group, k *Kind) bool { return k.Properties.ReplyTo != "" && s.sends(g, k) }
+		return series{s.kindsThat(asks), "write mqtt5: {reply_to: \"replies/{device}\"} into the telemetry of a group that sends messages over MQTT 5"}, true
 	case metrics.OpFreshness:
 		return series{s.groupsThat(func(g *Group) bool { return len(g.Report.Types) > 0 }), ""}, true
 	}
@@ -290,17 +293,48 @@ func (s *Scenario) step(is func(*Step) bool) bool {
 	})
 }
 
-// sends reports whether a group sends messages: on its own, or when a stage asks for a rate.
-func (s *Scenario) sends(g *Group) bool {
-	return slices.ContainsFunc(s.Stages, func(t Stage) bool { return s.sendsIn(g, &t) })
+// kindsThat are what metrics call the kinds of messages that are sent as something says. Groups with kinds that have names are among them, as what
+// their kinds are together.
+func (s *Scenario) kindsThat(do func(*Group, *Kind) bool) (names []string) {
+	for i := range s.Fleet.Groups {
+		g, whole := &s.Fleet.Groups[i], false
+		for _, k := range g.Kinds() {
+			if !do(g, &k) {
+				continue
+			}
+			if !whole {
+				names, whole = append(names, g.Name), true
+			}
+			if k.Name != "" {
+				names = append(names, k.Series(g))
+			}
+		}
+	}
+	return names
 }
 
-// sendsIn reports whether a group may send messages in a stage. Devices that all send in one instant do so first
+// sends reports whether messages of a kind are sent: on their own schedule, or when a stage asks for a rate.
+func (s *Scenario) sends(g *Group, k *Kind) bool {
+	return slices.ContainsFunc(s.Stages, func(t Stage) bool { return s.sendsIn(g, k, &t) })
+}
+
+// sendsIn reports whether messages of a kind may be sent in a stage. Devices that all send in one instant do so first
 // after a whole period.
-func (s *Scenario) sendsIn(g *Group, t *Stage) bool {
-	every, length := g.Telemetry.Every, s.length()
-	onItsOwn := every > 0 && !t.Paused && !(g.Telemetry.Sync && g.Telemetry.Gaps.IsZero() && length > 0 && every >= length)
-	return onItsOwn || t.TelemetryRate != nil && s.sendsTelemetry(g)
+func (s *Scenario) sendsIn(g *Group, k *Kind, t *Stage) bool {
+	every, length := k.Every, s.length()
+	onItsOwn := every > 0 && !t.Paused && !(k.Sync && k.Gaps.IsZero() && length > 0 && every >= length)
+	return onItsOwn || k.Name == "" && t.TelemetryRate != nil && s.sendsTelemetry(g)
+}
+
+// sendsAnyIn reports whether what metrics call so, a group or one kind of its messages, may be sent in a stage.
+func (s *Scenario) sendsAnyIn(series string, t *Stage) bool {
+	g := s.Group(metrics.GroupOf(series))
+	for _, k := range g.Kinds() {
+		if metrics.InGroup(k.Series(g), series) && s.sendsIn(g, &k, t) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Scenario) rollsOut(g *Group) bool {
@@ -344,18 +378,18 @@ func (s *Scenario) unstarted(t *threshold.Threshold) string {
 	most, own, listeners := 0, 0, 0
 	for i := range s.Stages {
 		here := s.Stages[i].MostDevices(0)
-		most, own = max(most, here), max(own, s.left(i, t.Group))
+		most, own = max(most, here), max(own, s.left(i, metrics.GroupOf(t.Group)))
 		if s.Stages[i].Course != nil {
 			own = max(own, min(here, 1)) // whoever comes may be of the group
 		}
 	}
 	for i := range s.Fleet.Groups {
-		if g := &s.Fleet.Groups[i]; len(g.Subscribe.Topics) > 0 {
+		if g := &s.Fleet.Groups[i]; g.Listens() {
 			listeners += g.Count
 		}
 	}
-	g := s.Group(t.Group)
-	listens := g != nil && len(g.Subscribe.Topics) > 0 || g == nil && (t.Operation == metrics.OpConnect || t.Operation == metrics.OpSubscribe)
+	g := s.Group(metrics.GroupOf(t.Group))
+	listens := g != nil && g.Listens() || g == nil && (t.Operation == metrics.OpConnect || t.Operation == metrics.OpSubscribe)
 	switch {
 	case most == 0:
 		return "no stage starts devices; write devices: 100% in the first"
@@ -433,7 +467,7 @@ func aggregation(t *threshold.Threshold) string {
 func (s *Scenario) listens() bool {
 	for i := range s.Stages {
 		for k, n := range s.Stages[i].active {
-			if (n > 0 || s.Stages[i].MostDevices(0) > 0 && s.Stages[i].Course != nil) && len(s.Fleet.Groups[k].Subscribe.Topics) > 0 {
+			if (n > 0 || s.Stages[i].MostDevices(0) > 0 && s.Stages[i].Course != nil) && s.Fleet.Groups[k].Listens() {
 				return true
 			}
 		}
@@ -442,9 +476,13 @@ func (s *Scenario) listens() bool {
 }
 
 // startsIn reports whether something that has stages of its own may start in a stage.
-func (s *Scenario) startsIn(op metrics.Operation, name string, t *Stage) bool {
+func (s *Scenario) startsIn(op metrics.Operation, series string, t *Stage) bool {
+	name := series
 	during := func(stages []string) bool { return len(stages) == 0 || slices.Contains(stages, t.Name) }
 	v := &s.Service
+	if op.OfDevices() {
+		name = metrics.GroupOf(series)
+	}
 	if s.Group(name) != nil && op.OfDevices() && t.active != nil {
 		n := slices.IndexFunc(s.Stages, func(x Stage) bool { return x.Name == t.Name })
 		if t.Course == nil && s.left(n, name) == 0 && (n == 0 || s.left(n-1, name) == 0) {
@@ -452,8 +490,8 @@ func (s *Scenario) startsIn(op metrics.Operation, name string, t *Stage) bool {
 		}
 	}
 	switch op {
-	case metrics.OpTelemetry, metrics.OpDelivery:
-		return s.sendsIn(s.Group(name), t)
+	case metrics.OpTelemetry, metrics.OpDelivery, metrics.OpRequest:
+		return s.sendsAnyIn(series, t)
 	case metrics.OpQuery:
 		q := s.Query(name)
 		return q == nil || during(q.Stages) || slices.ContainsFunc(t.Steps, func(p Step) bool { return p.Query != nil && p.Query.Name == name })

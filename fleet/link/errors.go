@@ -29,7 +29,14 @@ const (
 	ErrTLSClosed     ProtocolError = "the target closed the connection in the TLS handshake"
 	ErrUpgradeClosed ProtocolError = "the target closed the connection in the WebSocket handshake"
 	ErrUpgrade       ProtocolError = "the target did not answer the WebSocket upgrade as HTTP does"
+	ErrSubProtocol   ProtocolError = "the target chose another sub-protocol of WebSocket than was asked for"
 	ErrUpgradeSize   ProtocolError = "the target answered the WebSocket upgrade with more than 64 KiB"
+	ErrNotMQTT5      ProtocolError = "the target does not speak MQTT 5; write target.mqtt: 3.1.1"
+	ErrNoConnack5    ProtocolError = "the target closed the connection before CONNACK, as one may that does not speak MQTT 5; try target.mqtt: 3.1.1"
+	ErrPacketMaximum ProtocolError = "the target sent a packet over the maximum that it was told"
+	ErrReceiveMax    ProtocolError = "the target sent more messages at once than it was told that it may"
+	ErrTopicAlias    ProtocolError = "the target used a topic alias that there is not"
+	ErrAuth          ProtocolError = "the target wants an extended authentication that it was not offered"
 )
 
 // Stranger is who began its answer with bytes of another protocol than the driver's: which of the errors is tls when they are an alert of TLS,
@@ -54,7 +61,10 @@ func (e ProtocolError) Reason() string { return string(e) }
 // RefusedError is a connection, a token or a message that the target refused: with a return code of MQTT, a condition of AMQP, or a
 // status, of HTTP or of an answer over AMQP. One of the three is set.
 type RefusedError struct {
-	Code      byte   // of a CONNACK (MQTT 3.1.1 section 3.2.2.3): 1 to 255, of which 1 to 5 have a meaning; 0 for none
+	// Code is of a CONNACK (MQTT 3.1.1 section 3.2.2.3): 1 to 255, of which 1 to 5 have a meaning, and those from 128 that of MQTT 5
+	// (section 2.4); or with Message of a PUBACK, PUBREC or PUBCOMP, from 128. 0 for none.
+	Code      byte
+	Message   bool   // Code is of a message, over MQTT 5, that was refused alone: the connection goes on
 	Condition string // error condition, such as amqp:not-found (AMQP 1.0 section 2.8.15), as the target wrote it; empty for none
 	Status    int    // 300 to 599, as HTTP has it; 0 for none
 	// Server is the other server that the target names (MQTT 5 section 3.2.2.3.16), with reason codes 156 and 157; empty for none.
@@ -76,11 +86,10 @@ func (e *RefusedError) Error() string {
 	case e.Status != 0:
 		return statusText(e.Status)
 	}
-	text := connackText(e.Code)
-	if text == "" {
-		return fmt.Sprintf("connection refused (return code %d)", e.Code)
+	if e.Message {
+		return withCode("message refused", e.Code, "reason")
 	}
-	return fmt.Sprintf("connection refused: %s (return code %d)", text, e.Code)
+	return withCode("connection refused", e.Code, "return")
 }
 
 // Reason is what the refusal means, of a bounded set: package metrics/reason shows it.
@@ -94,7 +103,7 @@ func (e *RefusedError) Throttled() bool {
 	case e.Status != 0:
 		return e.Status == http.StatusTooManyRequests
 	}
-	return e.Code == codeUnavailable
+	return e.Code == codeUnavailable || throttles(e.Code)
 }
 
 // Identity reports whether the target would not have the identity: it does not know the device, or not its credentials.
@@ -105,7 +114,11 @@ func (e *RefusedError) Identity() bool {
 	case e.Status != 0:
 		return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || e.Status == http.StatusNotFound
 	}
-	return e.Code == codeBadCredentials || e.Code == codeNotAuthorized
+	switch e.Code {
+	case codeBadCredentials, codeNotAuthorized, 0x85, 0x86, 0x87, 0x8a, 0x8c:
+		return true
+	}
+	return false
 }
 
 // Failure reports whether it is neither load nor identity, but something that went wrong: a fault of the target, or of what it was sent.
@@ -158,80 +171,23 @@ func statusText(status int) string {
 	return fmt.Sprintf("refused with status %d", status)
 }
 
-// connackText is what a return code means: 1 to 5 in MQTT 3.1.1, from 128 in MQTT 5 (section 3.2.2.2), which
-// brokers send also to clients of the older version. Empty for a code that neither defines.
-func connackText(code byte) string {
-	switch code {
-	case 1:
-		return "unacceptable protocol version"
-	case 2:
-		return "identifier rejected"
-	case 3:
-		return "server unavailable"
-	case 4:
-		return "bad user name or password"
-	case 5:
-		return "not authorized"
-	case 128:
-		return "unspecified error"
-	case 129:
-		return "malformed packet"
-	case 130:
-		return "protocol error"
-	case 131:
-		return "implementation specific error"
-	case 132:
-		return "unsupported protocol version"
-	case 133:
-		return "client identifier not valid"
-	case 134:
-		return "bad user name or password"
-	case 135:
-		return "not authorized"
-	case 136:
-		return "server unavailable"
-	case 137:
-		return "server busy"
-	case 138:
-		return "banned"
-	case 140:
-		return "bad authentication method"
-	case 144:
-		return "topic name invalid"
-	case 149:
-		return "packet too large"
-	case 151:
-		return "quota exceeded"
-	case 153:
-		return "payload format invalid"
-	case 154:
-		return "retain not supported"
-	case 155:
-		return "QoS not supported"
-	case 156:
-		return "use another server"
-	case 157:
-		return "server moved"
-	case 159:
-		return "connection rate exceeded"
-	}
-	return ""
-}
-
 // subscriptionFailure is the return code of MQTT 3.1.1 for a topic filter that is refused (section 3.9.3).
 const subscriptionFailure = 128
 
 // SubscriptionError is a SUBACK with a return code other than a granted quality of service. It is ErrSubscription.
 type SubscriptionError struct {
-	Code byte // 128 is a failure; others are none that the protocol knows
+	Code byte // 128 is a failure; others from there on are those of MQTT 5, and the rest none that the protocol knows
 }
 
 // Error names the return code, where it says more than that the filter was refused.
 func (e *SubscriptionError) Error() string {
-	if e.Code == subscriptionFailure {
+	switch {
+	case e.Code == subscriptionFailure:
 		return ErrSubscription.Error()
+	case e.Code < subscriptionFailure:
+		return fmt.Sprintf("%s (return code %d)", ErrSubscription, e.Code)
 	}
-	return fmt.Sprintf("%s (return code %d)", ErrSubscription, e.Code)
+	return withCode(ErrSubscription.Error(), e.Code, "return")
 }
 
 // Reason is the return code: package metrics/reason shows it.
@@ -277,21 +233,3 @@ func LostBecause(over error) error {
 	}
 	return errors.Join(ErrLost, over)
 }
-
-// DisconnectedError is why a connection ended that the target ended with a DISCONNECT (MQTT 5 section 3.14).
-type DisconnectedError struct {
-	Code   byte   // the reason code
-	Server string // the other server that it names; empty for none
-}
-
-// Error says what the reason code means.
-func (e *DisconnectedError) Error() string {
-	text := connackText(e.Code)
-	if text == "" {
-		return fmt.Sprintf("the target disconnected (reason code %d)", e.Code)
-	}
-	return fmt.Sprintf("the target disconnected: %s (reason code %d)", text, e.Code)
-}
-
-// Reason is what the reason code means, of a bounded set: package metrics/reason shows it.
-func (e *DisconnectedError) Reason() string { return e.Error() }

@@ -192,6 +192,38 @@ func TestWebSocket(t *testing.T) {
 	}
 }
 
+// Headers go with the request, Host among them instead of the host; a sub-protocol that nobody asked for ends the connection.
+func TestWebSocketWith(t *testing.T) {
+	asked := make(chan *http.Request, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r
+		up := websocket.Upgrader{Subprotocols: []string{"mqttv3.1"}}
+		answer := http.Header{}
+		if r.URL.Path == "/other" {
+			up.Subprotocols, answer = nil, http.Header{"Sec-Websocket-Protocol": {"mqttv3.1"}}
+		}
+		if ws, err := up.Upgrade(w, r, answer); err == nil {
+			ws.Close()
+		}
+	}))
+	defer server.Close()
+	header := http.Header{"Authorization": {"Bearer s3cret"}, "Host": {"front.example"}, "Origin": {"http://front.example"}}
+	dial := link.TCP(server.Listener.Addr().String())
+	nc, err := link.WebSocketWith(dial, "broker", "/mqtt", "mqttv3.1", header)(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	r := <-asked
+	if r.Host != "front.example" || r.Header.Get("Authorization") != "Bearer s3cret" || r.Header.Get("Sec-WebSocket-Protocol") != "mqttv3.1" {
+		t.Errorf("asked %s with %v", r.Host, r.Header)
+	}
+	_, err = link.WebSocketWith(dial, "broker", "/other", "mqtt", header)(t.Context())
+	if <-asked; !errors.Is(err, link.ErrSubProtocol) || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("another sub-protocol: %v", err)
+	}
+}
+
 // The path and the query of the URL are asked for as they were given, and no error names them.
 func TestWebSocketResource(t *testing.T) {
 	asked := make(chan string, 1)
@@ -317,10 +349,47 @@ func TestRefusedErrorsOfOtherTransports(t *testing.T) {
 		{link.RefusedError{Code: 3}, "connection refused: server unavailable (return code 3)", true, false, false},
 		{link.RefusedError{Code: 4}, "connection refused: bad user name or password (return code 4)", false, true, false},
 		{link.RefusedError{Code: 1}, "connection refused: unacceptable protocol version (return code 1)", false, false, false},
+		{link.RefusedError{Code: 0x88}, "connection refused: server unavailable (return code 136)", true, false, false},
+		{link.RefusedError{Code: 0x89}, "connection refused: server busy (return code 137)", true, false, false},
+		{link.RefusedError{Code: 0x9f}, "connection refused: connection rate exceeded (return code 159)", true, false, false},
+		{link.RefusedError{Code: 0x8a}, "connection refused: banned (return code 138)", false, true, false},
+		{link.RefusedError{Code: 0x8c}, "connection refused: bad authentication method (return code 140)", false, true, false},
+		{link.RefusedError{Code: 0x9c, Server: "other"}, "connection refused: use another server (return code 156)", false, false, false},
+		{link.RefusedError{Code: 0x96, Message: true}, "message refused: message rate too high (reason code 150)", true, false, false},
+		{link.RefusedError{Code: 0x90, Message: true}, "message refused: topic name invalid (reason code 144)", false, false, false},
+		{link.RefusedError{Code: 0xf0, Message: true}, "message refused (reason code 240)", false, false, false},
 	} {
 		x := &tt.err
 		if reason.Of(fmt.Errorf("sending: %w", x)) != tt.text || x.Throttled() != tt.throttled || x.Identity() != tt.identity || x.Failure() != tt.failure {
 			t.Errorf("%+v: %q, throttled %v, identity %v, failure %v", tt.err, reason.Of(x), x.Throttled(), x.Identity(), x.Failure())
 		}
+	}
+}
+
+// Every reason code of MQTT 5 for a failure has a text (section 2.4), and no other has.
+func TestReasonCodes(t *testing.T) {
+	for code := 0x80; code <= 0xff; code++ {
+		known := code <= 0xa2
+		for _, err := range []error{&link.DisconnectedError{Code: byte(code)}, &link.RefusedError{Code: byte(code)}, &link.RefusedError{Code: byte(code), Message: true}} {
+			if text := reason.Of(err); strings.Contains(text, ": ") != known || !strings.HasSuffix(text, fmt.Sprintf(" code %d)", code)) {
+				t.Errorf("%#x: %s", code, text)
+			}
+		}
+	}
+	for code, want := range map[byte]struct {
+		text                 string
+		throttled, takenOver bool
+	}{
+		0x00: {"the target disconnected", false, false}, 0x8e: {"the target disconnected: session taken over (reason code 142)", false, true},
+		0x97: {"the target disconnected: quota exceeded (reason code 151)", true, false},
+		0x93: {"the target disconnected: receive maximum exceeded (reason code 147)", false, false}, // a fault of this side
+	} {
+		x := &link.DisconnectedError{Code: code}
+		if got := reason.Of(x); got != want.text || x.Throttled() != want.throttled || x.TakenOver() != want.takenOver {
+			t.Errorf("%#x: %s, %v, %v", code, got, x.Throttled(), x.TakenOver())
+		}
+	}
+	if got := (&link.SubscriptionError{Code: 0xa2}).Error(); got != "a topic filter was refused: wildcard subscriptions not supported (return code 162)" {
+		t.Error(got)
 	}
 }

@@ -107,6 +107,12 @@ const (
 // written is sent as binary messages, which may hold any part of a stream. The resource is the path, and the query if there is one, as the
 // URL has them: escapes are kept. It may hold a secret; no error names it.
 func WebSocket(dial Dialer, host, resource, protocol string) Dialer {
+	return WebSocketWith(dial, host, resource, protocol, nil)
+}
+
+// WebSocketWith is WebSocket with further headers of the request, which may be nil and are not changed. Host among them stands for the host.
+// They may hold secrets; no error names them.
+func WebSocketWith(dial Dialer, host, resource, protocol string, header http.Header) Dialer {
 	target := "ws://" + host + resource
 	return func(ctx context.Context) (net.Conn, error) {
 		ctx, cancel := bounded(ctx, dialTimeout)
@@ -124,9 +130,12 @@ func WebSocket(dial Dialer, host, resource, protocol string) Dialer {
 			Subprotocols:   []string{protocol},
 			ReadBufferSize: 512, WriteBufferSize: 512,
 		}
-		ws, resp, err := d.DialContext(ctx, target, http.Header{})
+		ws, resp, err := d.DialContext(ctx, target, header)
 		if err == nil && !stop() { // nc is closed, or about to be
 			err = context.Cause(ctx)
+		}
+		if err == nil && ws.Subprotocol() != "" && ws.Subprotocol() != protocol { // RFC 6455 section 4.1
+			err = ErrSubProtocol
 		}
 		if err != nil {
 			nc.Close()
@@ -142,7 +151,7 @@ func upgradeError(resp *http.Response, err error) error {
 	var network net.Error
 	var address *url.Error
 	switch {
-	case errors.Is(err, ErrUpgradeSize):
+	case errors.Is(err, ErrUpgradeSize), errors.Is(err, ErrSubProtocol):
 		return err
 	case resp != nil && resp.StatusCode != http.StatusSwitchingProtocols:
 		return &UpgradeError{resp.StatusCode}

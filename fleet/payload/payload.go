@@ -1,15 +1,25 @@
-// Package payload renders what devices send: JSON documents with {{ … }} in their strings, compiled
-// once, rendered often, decided by the device's own stream of chance.
+// Package payload makes what devices send: JSON documents and texts with {{ … }} in them, compiled once, rendered often,
+// decided by the device's own stream of chance; bytes of a file, or of a generator; and all of them filled to a size.
 //
 //	{{ normal 21 3 }}      a normally distributed number: mean and standard deviation, 0 and 1 when left out
 //	{{ uniform 0 10 }}     an evenly distributed number from the first to the second, 0 and 1 when left out
+//	{{ int 1 6 }}          a whole number from the first to the second, both included
+//	{{ walk 20 0.5 0 40 }} a number that goes its way from message to message: where it starts, the standard
+//	                       deviation of a step, and the bounds that throw it back, which may be left out
 //	{{ seq }}              1 for the device's first message, then 2, and so on
+//	{{ index }}            the number of the device in its group, as {index} in ids, without zeros before it
+//	{{ epoch ms }}         the time since 1970 as a whole number of s, ms, us or ns; of ms when left out
+//	{{ bool }}             true or false
+//	{{ data "site" }}      the value that a row of the data file has in a column
 //	{{ now }}              the time, RFC 3339 with milliseconds, UTC
+//	{{ uuid }}             a random UUID, of version 4
+//	{{ hex 8 }}            so many random hexadecimal digits
 //	{{ device }}           the device's id
+//	{{ group }}            the name of its group
 //	{{ pick "a" "b" }}     one of the texts
 //
-// A string that is nothing but one number function becomes a JSON number. Names of members may hold functions,
-// too. {{ pick "{{" }} is {{ itself.
+// A string of a JSON document that is nothing but one function of a number, of true or false, or of data becomes such a value,
+// and no text. Names of members may hold functions, too. {{ pick "{{" }} is {{ itself.
 package payload
 
 import (
@@ -17,7 +27,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -28,17 +37,36 @@ import (
 
 // Context is what a rendering depends on.
 type Context struct {
-	Device string     // id
-	Index  int        // of the device in the fleet
-	Seq    int64      // of the message, from 1
-	Now    time.Time  // of the rendering
-	Rand   *rand.Rand // is drawn from in the order of the template
+	Device  string     // id
+	Group   string     // name
+	Index   int        // of the device in the fleet
+	Number  int        // of the device in its group
+	Seq     int64      // of the message, from 1
+	Now     time.Time  // of the rendering
+	Rand    *rand.Rand // is drawn from in the order of the template
+	Chance  uint64     // by chance, and the same for all messages of the device: what walks go by
+	Reserve int        // bytes that the payload gets afterwards, and that a filler leaves room for
 }
 
-// Source is where the payloads of messages come from: a Template or Rows. It is safe for concurrent use.
+// Row is the row, of so many, that the context's device has for its message: (Index + Seq - 1) mod rows. Devices go through the
+// same rows, each from another place.
+func (c *Context) Row(rows int) int { return int((int64(c.Index) + c.Seq - 1) % int64(rows)) }
+
+// Source is where the payloads of messages come from: a Template, Rows, Bytes, Random, Zeros, or one of them Filled. It is safe for
+// concurrent use. One whose payloads are JSON objects, all of them, says so by a method Objects() bool; one that knows how many bytes
+// they have on average, by a method Mean() int.
 type Source interface {
 	// Append appends the payload that a context asks for.
 	Append(dst []byte, c *Context) []byte
+}
+
+// Objects reports whether every payload of a source is a JSON object. nil, for which devices send {}, has no others.
+func Objects(s Source) bool {
+	if s == nil {
+		return true
+	}
+	x, ok := s.(interface{ Objects() bool })
+	return ok && x.Objects()
 }
 
 var _ Source = (*Template)(nil)
@@ -47,7 +75,21 @@ var _ Source = (*Template)(nil)
 type Template struct {
 	segments []segment
 	variable []string
+	form     form
+	least    int  // bytes of functions, at least
+	asks     bool // for data
 }
+
+// form is what a payload is, as a filler has to know it.
+type form int
+
+const (
+	plain   form = iota // any text
+	anyJSON             // any JSON
+	object              // a JSON object
+	list                // a JSON array
+	raw                 // any bytes
+)
 
 // segment is literal text, or a function that appends.
 type segment struct {
@@ -87,16 +129,69 @@ func (e *Error) Is(target error) bool { return target == ErrTemplate }
 // Unwrap is what is wrong.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Compile compiles a value: an Object, or what a JSON decoder gives, that is maps, slices, strings, numbers,
+// Compile is that of a Compiler without data.
+func Compile(value any) (*Template, error) { return Compiler{}.Compile(value) }
+
+// CompileText is that of a Compiler without data.
+func CompileText(text string) (*Template, error) { return Compiler{}.CompileText(text) }
+
+// Compiler compiles templates. The zero value is one for templates that ask for no data.
+type Compiler struct {
+	Data Data // what {{ data "COLUMN" }} takes from; nil refuses it
+}
+
+// Data is rows of values by name, such as those of a file. It is safe for concurrent use.
+type Data interface {
+	Len() int                                        // how many rows there are; at least 1
+	Columns() []string                               // the names, in their order
+	Column(name string) (value func(row int) []byte) // values of a name as JSON, nil where a row has none; nil of one that no row has
+}
+
+// Compile compiles a JSON document: an Object, or what a JSON decoder gives, that is maps, slices, strings, numbers,
 // booleans and nil. Members of maps are sent in the order of their names. All mistakes are returned at once,
 // joined, each an *Error.
-func Compile(value any) (*Template, error) {
-	c := &compiler{}
+func (x Compiler) Compile(value any) (*Template, error) {
+	c := &compiler{data: x.Data}
+	c.form = anyJSON
+	switch value.(type) {
+	case Object, map[string]any:
+		c.form = object
+	case []any:
+		c.form = list
+	}
 	c.add("", value)
+	return c.end()
+}
+
+// CompileText compiles a text that is sent as it is, without quotes around it: what is in it need not be JSON. Mistakes are
+// those of Compile.
+func (x Compiler) CompileText(s string) (*Template, error) {
+	c := &compiler{data: x.Data, raw: true}
+	c.inner("", s)
+	return c.end()
+}
+
+// end is the template, or what is wrong.
+func (c *compiler) end() (*Template, error) {
 	if len(c.errs) > 0 {
 		return nil, errors.Join(c.errs...)
 	}
 	return &c.Template, nil
+}
+
+// Objects reports whether the template is one of a JSON object.
+func (t *Template) Objects() bool { return t.form == object }
+
+// Asks reports whether the template asks for data.
+func (t *Template) Asks() bool { return t.asks }
+
+// Least is how many bytes a payload has at least. There may be none with so few.
+func (t *Template) Least() int {
+	n := t.least
+	for _, s := range t.segments {
+		n += len(s.text)
+	}
+	return n
 }
 
 // Variable is the paths of the members that depend on the context, in their order.
@@ -137,12 +232,16 @@ func (t *Template) literal(s string) {
 // compiler is a template that grows, with the mistakes that were found.
 type compiler struct {
 	Template
-	errs []error
+	data  Data
+	raw   bool // a text, and no JSON
+	walks int  // of the template, so far
+	errs  []error
 }
 
 func (c *compiler) fail(path string, err error) { c.errs = append(c.errs, &Error{path, err}) }
 
-func (c *compiler) call(path string, f func([]byte, *Context) []byte) {
+func (c *compiler) call(path string, f call, least int) {
+	c.least += least
 	c.segments = append(c.segments, segment{call: f})
 	if n := len(c.variable); n == 0 || c.variable[n-1] != path {
 		c.variable = append(c.variable, path)
@@ -201,8 +300,8 @@ func (c *compiler) object(path string, members Object) {
 func (c *compiler) value(path, s string) {
 	if inner, ok := strings.CutPrefix(strings.TrimSpace(s), "{{"); ok {
 		if inner, ok = strings.CutSuffix(inner, "}}"); ok && !strings.Contains(inner, "}}") {
-			if call, number, err := compileCall(inner); err == nil && number {
-				c.call(path, call)
+			if f, err := c.function(inner); err == nil && f.value != nil {
+				c.call(path, f.value, f.least)
 				return
 			}
 		}
@@ -213,113 +312,62 @@ func (c *compiler) value(path, s string) {
 // text compiles a string that stays one.
 func (c *compiler) text(path, s string) {
 	c.literal(`"`)
+	c.inner(path, s)
+	c.literal(`"`)
+}
+
+// inner compiles what stands in a text.
+func (c *compiler) inner(path, s string) {
 	for {
 		before, rest, found := strings.Cut(s, "{{")
-		c.literal(quoted(before))
+		c.literal(c.escaped(before))
 		if !found {
-			break
+			return
 		}
 		inner, after, closed := strings.Cut(rest, "}}")
 		if !closed {
 			c.fail(path, fmt.Errorf("{{ without }} in %q", s))
-			break
+			return
 		}
-		switch call, _, err := compileCall(inner); {
+		switch f, err := c.function(inner); {
 		case err != nil:
 			c.fail(path, err)
-		case call == nil:
-			c.literal(only(inner))
+		case f.text == nil:
+			c.literal(c.escaped(f.constant))
 		default:
-			c.call(path, call)
+			c.call(path, f.text, f.least)
 		}
 		s = after
 	}
-	c.literal(`"`)
+}
+
+// escaped is a text as it stands in the template: between the quotes of JSON, or as it is.
+func (c *compiler) escaped(s string) string {
+	if c.raw {
+		return s
+	}
+	return quoted(s)
 }
 
 // AppendString appends a text as a JSON string.
 func AppendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
+	return append(appendEscaped(append(dst, '"'), s), '"')
+}
+
+// appendEscaped appends a text as it stands between the quotes of JSON.
+func appendEscaped(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			return append(append(dst, quoted(s)...), '"')
+			return append(dst, quoted(s)...)
 		}
 	}
-	return append(append(dst, s...), '"')
+	return append(dst, s...)
 }
 
 // quoted is a text as it stands between the quotes of JSON.
 func quoted(s string) string {
 	b, _ := json.Marshal(s) // strings are always encoded
 	return string(b[1 : len(b)-1])
-}
-
-const functions = "there are normal MEAN DEVIATION with a deviation from 0, uniform LOW HIGH with the lower first, seq, now, device, pick \"A\" \"B\""
-
-// compileCall compiles what stands between {{ and }}. number says that it yields a JSON number; a call that
-// always yields the same is nil.
-func compileCall(inner string) (call func([]byte, *Context) []byte, number bool, err error) {
-	name, rest, _ := strings.Cut(strings.TrimSpace(inner), " ")
-	args, err := arguments(rest)
-	if err != nil {
-		return nil, false, err
-	}
-	bad := func() (func([]byte, *Context) []byte, bool, error) {
-		return nil, false, fmt.Errorf("{{%s}} is none of the functions; %s", inner, functions)
-	}
-	switch {
-	case name == "seq" && len(args) == 0:
-		return func(b []byte, c *Context) []byte { return strconv.AppendInt(b, c.Seq, 10) }, true, nil
-	case name == "now" && len(args) == 0:
-		return func(b []byte, c *Context) []byte { return c.Now.UTC().AppendFormat(b, "2006-01-02T15:04:05.000Z") }, false, nil
-	case name == "device" && len(args) == 0:
-		return func(b []byte, c *Context) []byte { return append(b, c.Device...) }, false, nil
-	case name == "pick" && len(args) > 0:
-		if len(args) == 1 {
-			return nil, false, nil
-		}
-		choices := make([]string, len(args))
-		for i, a := range args {
-			choices[i] = quoted(a)
-		}
-		return func(b []byte, c *Context) []byte { return append(b, choices[c.Rand.IntN(len(choices))]...) }, false, nil
-	case name == "normal" && len(args) == 0:
-		return func(b []byte, c *Context) []byte { return appendNumber(b, c.Rand.NormFloat64()) }, true, nil
-	case name == "uniform" && len(args) == 0:
-		return func(b []byte, c *Context) []byte { return appendNumber(b, c.Rand.Float64()) }, true, nil
-	case (name == "normal" || name == "uniform") && len(args) == 2:
-		x, err1 := strconv.ParseFloat(args[0], 64)
-		y, err2 := strconv.ParseFloat(args[1], 64)
-		if err1 != nil || err2 != nil || math.IsInf(x, 0) || math.IsInf(y, 0) || math.IsNaN(x) || math.IsNaN(y) {
-			return bad()
-		}
-		if (name == "normal" && y < 0) || (name == "uniform" && y < x) {
-			return bad()
-		}
-		if name == "normal" {
-			return func(b []byte, c *Context) []byte { return appendNumber(b, x+y*c.Rand.NormFloat64()) }, true, nil
-		}
-		return func(b []byte, c *Context) []byte { return appendNumber(b, x+(y-x)*c.Rand.Float64()) }, true, nil
-	}
-	return bad()
-}
-
-// appendNumber writes three decimals, as sensors do.
-func appendNumber(b []byte, x float64) []byte {
-	if math.Abs(x) < 1e12 { // above there is nothing to round, and below infinity nothing to lose
-		x = math.Round(x*1000) / 1000
-	}
-	return strconv.AppendFloat(b, max(-math.MaxFloat64, min(x, math.MaxFloat64)), 'f', -1, 64)
-}
-
-// only is the one choice of a pick that has no other: a way to write {{ and }} themselves.
-func only(inner string) string {
-	_, rest, _ := strings.Cut(strings.TrimSpace(inner), " ")
-	args, err := arguments(rest)
-	if err != nil || len(args) != 1 {
-		return ""
-	}
-	return quoted(args[0])
 }
 
 // arguments splits at spaces; text in double quotes is one argument.

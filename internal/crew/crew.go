@@ -70,9 +70,9 @@ func New(o Options) (*Crew, error) {
 		}
 		profile.Protocol = c.target.ProtocolOver(g.Over())
 		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
+		filler{c.sc, g, profile.First}.speaks(&profile)
 		profile.Telemetry.Rated = slices.Contains(rated, g.Name)
 		profile.Provision = c.target.Provisioning(g)
-		profile.Listens = len(g.Subscribe.Topics) > 0
 		cfg.Groups = append(cfg.Groups, profile)
 	}
 	c.Fleet, err = fleet.New(cfg)

@@ -17,12 +17,8 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 		return fleet.Group{}, err
 	}
 	p := fleet.Group{
-		Name:   g.Name,
-		Report: fleet.Reporting{Types: types, Extra: g.Report.Properties, Every: g.Report.Every, Gaps: g.Report.Gaps, Sync: g.Report.Sync},
-		Telemetry: fleet.Telemetry{
-			Every: g.Telemetry.Every, Gaps: g.Telemetry.Gaps, QoS: byte(g.Telemetry.QoS), Retain: g.Telemetry.Retain,
-			Sync: g.Telemetry.Sync, Deliveries: g.Telemetry.Deliveries,
-		},
+		Name:      g.Name,
+		Report:    fleet.Reporting{Types: types, Extra: g.Report.Properties, Every: g.Report.Every, Gaps: g.Report.Gaps, Sync: g.Report.Sync},
 		Session:   schedule.Churn{Online: g.Online, Offline: g.Offline},
 		Tokens:    fleet.Tokens{Life: g.Tokens.Life, Margin: g.Tokens.Margin, Spread: g.Tokens.Spread},
 		KeepAlive: g.KeepAlive, Timeout: g.Timeout, Answer: g.Answer,
@@ -31,11 +27,6 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 	}
 	if g.Over() == spec.HTTPS {
 		p.Tokens = fleet.Tokens{} // each message has a fresh one
-	}
-	if t := g.Telemetry.Payload; t != nil {
-		p.Telemetry.Payload = t
-	} else if t := g.Telemetry.Rows; t != nil {
-		p.Telemetry.Payload = t
 	}
 	p.Backoff, p.Throttled = g.Backoffs()
 	return p, nil

@@ -222,7 +222,15 @@ type Target interface {
 	Secure() bool
 	Resolve(ctx context.Context) ([]string, error)
 	Dial(ctx context.Context) error
-	Handshake(ctx context.Context) error
+	// Handshake says what was agreed on in it, or "" for nothing that is worth a word.
+	Handshake(ctx context.Context) (agreed string, err error)
+	// Proxy is the one on the way, host:port; empty for none. Dial opens a connection to it, Through has it open one to the target.
+	Proxy() string
+	Through(ctx context.Context) error
+	// Unchecked reports whether the target's certificate is not checked.
+	Unchecked() bool
+	// Version is that of MQTT which devices of a broker speak; empty for another target.
+	Version() string
 	Identities(ctx context.Context) (int, error)
 	Clock(ctx context.Context) (at time.Time, ok bool, err error)
 }

@@ -104,6 +104,10 @@ type fake struct {
 	resolve, dial, handshake, identities error
 	off                                  time.Duration
 	noClock                              bool
+
+	agreed, proxy, version string
+	through                error
+	unchecked              bool
 }
 
 func (f fake) Address() string { return "h.example:8883" }
@@ -111,9 +115,13 @@ func (f fake) Secure() bool    { return f.secure }
 func (f fake) Resolve(context.Context) ([]string, error) {
 	return []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}, f.resolve
 }
-func (f fake) Dial(context.Context) error              { return f.dial }
-func (f fake) Handshake(context.Context) error         { return f.handshake }
-func (f fake) Identities(context.Context) (int, error) { return 1234, f.identities }
+func (f fake) Dial(context.Context) error                { return f.dial }
+func (f fake) Handshake(context.Context) (string, error) { return f.agreed, f.handshake }
+func (f fake) Proxy() string                             { return f.proxy }
+func (f fake) Through(context.Context) error             { return f.through }
+func (f fake) Unchecked() bool                           { return f.unchecked }
+func (f fake) Version() string                           { return f.version }
+func (f fake) Identities(context.Context) (int, error)   { return 1234, f.identities }
 func (f fake) Clock(context.Context) (time.Time, bool, error) {
 	return noon().Add(f.off), !f.noClock, nil
 }
@@ -171,6 +179,33 @@ func TestReach(t *testing.T) {
 		"refused by a broker": {target.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 5}}, known + open +
 			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check target.username and " +
 			"target.password, and the broker's access list"},
+		"a broker behind a proxy, unchecked, MQTT 5": {
+			target.Broker,
+			fake{noClock: true, secure: true, proxy: "p.example:3128", agreed: "TLS 1.3, ALPN mqtt", version: "5", unchecked: true},
+			"ok name: p.example is 10.0.0.1, 10.0.0.2, 10.0.0.3\nok port: the proxy p.example:3128 is open\nok proxy: it connects to h.example:8883\n" +
+				"warning certificate: not checked, as target.tls.insecure says: whoever is on the way can read and change what devices send; TLS 1.3, ALPN mqtt; " +
+				"name the authority's certificate in target.ca, and remove insecure\nok credentials: accepted for the first device, which speaks MQTT 5",
+		},
+		"a proxy that refuses": {
+			target.Broker,
+			fake{proxy: "p.example:3128", through: &net.DNSError{IsNotFound: true}},
+			"ok name: p.example is 10.0.0.1, 10.0.0.2, 10.0.0.3\nok port: the proxy p.example:3128 is open\nproblem proxy: no connection to h.example:8883: " +
+				"the target's name was not found; check user, password and port in target.proxy, and that the proxy may connect to the target's port",
+		},
+		"nobody at the proxy": {
+			target.Broker,
+			fake{proxy: "p.example:3128", dial: refused},
+			"ok name: p.example is 10.0.0.1, 10.0.0.2, 10.0.0.3\nproblem port: the proxy p.example:3128 cannot be reached: connection refused; start what should " +
+				"listen there, or correct the port in target.proxy",
+		},
+		"a broker that refuses TLS": {
+			target.Broker,
+			fake{secure: true, version: "3.1.1", handshake: &net.OpError{Op: "remote error", Err: errors.New("tls: no application protocol")}},
+			known + open + "problem certificate: the handshake failed: tls: no application protocol; check target.tls: min_version, alpn and server_name, and whether " +
+				"the broker wants certificates of devices",
+		},
+		"a redirect": {target.Broker, fake{noClock: true, version: "5", identities: &link.RefusedError{Code: 156, Server: "b.example:1"}}, known + open +
+			"problem credentials: the broker sends the first device to another server: b.example:1; name that server in target.hub, or write redirect: follow"},
 		"nonsense": {target.IoTHub, fake{identities: errors.New("malformed HTTP response")}, known + open +
 			"problem credentials: the question failed: malformed HTTP response; check what listens on the port, and target.hub\n" + clock},
 		"clock behind": {

@@ -13,6 +13,8 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/iothub"
 	"github.com/twinfleet/twinfleet/internal/oserr"
+	"github.com/twinfleet/twinfleet/metrics/reason"
+	"github.com/twinfleet/twinfleet/report/clean"
 	"github.com/twinfleet/twinfleet/report/human"
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -31,7 +33,7 @@ const (
 // accepted and its clock right. What follows from a problem is not checked.
 func Reach(ctx context.Context, can target.Capabilities, t Target, now func() time.Time) []Finding {
 	var all []Finding
-	for _, check := range []func(context.Context, target.Capabilities, Target) Finding{resolve, dial, handshake, credentials} {
+	for _, check := range []func(context.Context, target.Capabilities, Target) Finding{resolve, dial, through, handshake, credentials} {
 		part, cancel := context.WithTimeout(ctx, patience)
 		f := check(part, can, t)
 		cancel()
@@ -53,24 +55,40 @@ func Reach(ctx context.Context, can target.Capabilities, t Target, now func() ti
 
 func resolve(ctx context.Context, _ target.Capabilities, t Target) Finding {
 	f := Finding{Check: "name", Level: OK}
-	name, _, _ := net.SplitHostPort(t.Address())
+	name, key := hostOf(t.Address()), "target.hub"
+	if t.Proxy() != "" { // which resolves the target's
+		name, key = hostOf(t.Proxy()), "target.proxy"
+	}
 	found, err := t.Resolve(ctx)
 	if err != nil {
 		f.Level, f.Text = Problem, fmt.Sprintf("%s is not known: %v", name, plain(err))
-		f.Remedy = "check the host name in target.hub, and the name server of this machine"
+		f.Remedy = fmt.Sprintf("check the host name in %s, and the name server of this machine", key)
 		return f
 	}
 	f.Text = fmt.Sprintf("%s is %s", name, strings.Join(found[:min(len(found), 3)], ", "))
 	return f
 }
 
+// hostOf is an address without its port; one without a port, or several, as it is.
+func hostOf(addr string) string {
+	name, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return name
+}
+
 func dial(ctx context.Context, _ target.Capabilities, t Target) Finding {
-	f := Finding{Check: "port", Level: OK, Text: t.Address() + " is open"}
+	at, key := t.Address(), "target.hub"
+	if t.Proxy() != "" {
+		at, key = "the proxy "+t.Proxy(), "target.proxy"
+	}
+	f := Finding{Check: "port", Level: OK, Text: at + " is open"}
 	if err := t.Dial(ctx); err != nil {
-		f.Level, f.Text = Problem, fmt.Sprintf("%s cannot be reached: %v", t.Address(), plain(err))
+		f.Level, f.Text = Problem, fmt.Sprintf("%s cannot be reached: %v", at, plain(err))
 		switch {
 		case oserr.Is(err, oserr.Refused):
-			f.Remedy = "start what should listen there, or correct the port in target.hub"
+			f.Remedy = "start what should listen there, or correct the port in " + key
 		case oserr.Is(err, oserr.NoAddress):
 			f.Remedy = "check fleet.source_addresses: the target cannot be reached from one of them"
 		default:
@@ -80,13 +98,33 @@ func dial(ctx context.Context, _ target.Capabilities, t Target) Finding {
 	return f
 }
 
+// through has the proxy open a connection to the target.
+func through(ctx context.Context, _ target.Capabilities, t Target) Finding {
+	if t.Proxy() == "" {
+		return Finding{}
+	}
+	f := Finding{Check: "proxy", Level: OK, Text: "it connects to " + t.Address()}
+	if err := t.Through(ctx); err != nil {
+		f.Level, f.Text = Problem, fmt.Sprintf("no connection to %s: %s", t.Address(), reason.Of(err))
+		f.Remedy = "check user, password and port in target.proxy, and that the proxy may connect to the target's port"
+	}
+	return f
+}
+
 func handshake(ctx context.Context, _ target.Capabilities, t Target) Finding {
 	if !t.Secure() {
 		return Finding{}
 	}
 	f := Finding{Check: "certificate", Level: OK, Text: "trusted"}
-	err := t.Handshake(ctx)
+	agreed, err := t.Handshake(ctx)
 	if err == nil {
+		if t.Unchecked() {
+			f.Level, f.Text = Warning, "not checked, as target.tls.insecure says: whoever is on the way can read and change what devices send"
+			f.Remedy = "name the authority's certificate in target.ca, and remove insecure"
+		}
+		if agreed != "" {
+			f.Text += "; " + agreed
+		}
 		return f
 	}
 	f.Level, f.Text = Problem, fmt.Sprintf("the handshake failed: %v", plain(err))
@@ -101,6 +139,10 @@ func handshake(ctx context.Context, _ target.Capabilities, t Target) Finding {
 		f.Remedy = "write the host name for which the certificate was made into target.hub"
 	case errors.As(err, &ended):
 		f.Remedy = "renew the target's certificate, or set this machine's clock"
+	case t.Version() != "" && errors.As(err, &noTLS):
+		f.Remedy = "the port speaks no TLS: write mqtt:// or ws:// in target.hub, or the port of TLS"
+	case t.Version() != "" && isAlert(err):
+		f.Remedy = "check target.tls: min_version, alpn and server_name, and whether the broker wants certificates of devices"
 	case errors.As(err, &noTLS):
 		f.Remedy = "the port speaks no TLS: use target.plain for a twinfleet hub, mqtt:// for a broker"
 	default:
@@ -116,6 +158,12 @@ func credentials(ctx context.Context, can target.Capabilities, t Target) Finding
 	switch {
 	case err == nil && !can.Service:
 		f.Text = "accepted for the first device"
+		if v := t.Version(); v != "" {
+			f.Text += ", which speaks MQTT " + v
+		}
+	case errors.As(err, &refused) && refused.Server != "":
+		f.Level, f.Text = Problem, fmt.Sprintf("the broker sends the first device to another server: %s", clean.Text(refused.Server))
+		f.Remedy = "name that server in target.hub, or write redirect: follow"
 	case err == nil:
 		f.Text = fmt.Sprintf("accepted; the hub has %s identities", count(n))
 	case errors.Is(err, iothub.ErrUnauthorized), errors.Is(err, iothub.ErrUnauthorizedAccess), statusOf(err) == 401:
@@ -135,6 +183,12 @@ func credentials(ctx context.Context, can target.Capabilities, t Target) Finding
 		f.Remedy = "check what listens on the port, and target.hub"
 	}
 	return f
+}
+
+// isAlert reports whether the other side refused a handshake of TLS.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 func statusOf(err error) int {

@@ -48,6 +48,10 @@ func client(sc *scenario.Scenario, facts host.Facts) error {
 	if sc.Fleet.Client != scenario.AnyClient {
 		return nil
 	}
+	if why := onlyLean(sc); why != "" {
+		takeLean(sc, why)
+		return nil
+	}
 	sc.Fleet.Client = "paho"
 	p, err := plan.Make(sc, plan.Options{})
 	if err != nil {
@@ -63,9 +67,25 @@ func client(sc *scenario.Scenario, facts host.Facts) error {
 	default:
 		return nil
 	}
-	sc.Fleet.Client = "lean"
-	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: "+why+"; fleet.client: paho insists on it")
+	takeLean(sc, why+"; fleet.client: paho insists on it")
 	return nil
+}
+
+// onlyLean says why no other client than lean will do; "" when others will.
+func onlyLean(sc *scenario.Scenario) string {
+	switch {
+	case sc.Target.V5():
+		return "paho does not speak MQTT 5"
+	case slices.ContainsFunc(sc.Fleet.Groups, func(g scenario.Group) bool { return g.Kept }):
+		return "paho keeps no sessions"
+	}
+	return ""
+}
+
+// takeLean takes the client lean, for a reason.
+func takeLean(sc *scenario.Scenario, why string) {
+	sc.Fleet.Client = "lean"
+	sc.Fitted = append(sc.Fitted, "devices are driven by the client lean: "+why)
 }
 
 func megabytes(n uint64) string { return human.Count(int(n / 1e6)) }
@@ -110,10 +130,10 @@ func loopback(sc *scenario.Scenario) bool {
 	if sc.Target.Can().InProcess {
 		return true
 	}
-	x, err := sc.Target.Endpoint()
+	host, err := sc.Target.Opened()
 	if err != nil {
 		return false
 	}
-	ip := net.ParseIP(x.Host)
-	return x.Host == "localhost" || ip != nil && ip.IsLoopback() && ip.To4() != nil
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback() && ip.To4() != nil
 }

@@ -17,11 +17,14 @@ func ToPart(sc *scenario.Scenario, facts host.Facts, devices, processes int) *sc
 	out := *sc
 	out.Fitted = append([]string(nil), sc.Fitted...)
 	among := max(1, processes)
-	if out.Fleet.Client == scenario.AnyClient {
+	switch why := onlyLean(&out); {
+	case out.Fleet.Client != scenario.AnyClient:
+	case why != "":
+		takeLean(&out, why)
+	default:
 		out.Fleet.Client = "paho"
 		if why := beyond(&out, facts, devices, among); why != "" {
-			out.Fleet.Client = "lean"
-			out.Fitted = append(out.Fitted, "devices are driven by the client lean: "+why+"; fleet.client: paho insists on it")
+			takeLean(&out, why+"; fleet.client: paho insists on it")
 		}
 	}
 	s := newShare(&out)

@@ -134,8 +134,8 @@ func reachable(sc *scenario.Scenario, n *names) error {
 		return fmt.Errorf("%w: the target is the embedded hub, at an address that agents in other pods do not reach; "+
 			"name a hub: --set 'target.hub=${TWINFLEET_HUB}' takes it from a Secret", ErrOptions)
 	}
-	if x, err := sc.Target.Endpoint(); err == nil && local(x.Host) && !n.says(x.Host) {
-		return fmt.Errorf("%w: the target is at %s, which is another machine for each pod; name one that all of them reach", ErrOptions, x.Host)
+	if host, err := sc.Target.Opened(); err == nil && local(host) && !n.says(host) {
+		return fmt.Errorf("%w: the target is at %s, which is another machine for each pod; name one that all of them reach", ErrOptions, host)
 	}
 	if len(sc.Fleet.SourceAddresses) > 0 {
 		return fmt.Errorf("%w: fleet.source_addresses are addresses of a machine; a pod has one of its own: leave them out", ErrOptions)

@@ -79,6 +79,12 @@ func PlainTag(text string) string {
 	return "!!str"
 }
 
+// IsNumber reports whether YAML takes a plain text for a number.
+func IsNumber(text string) bool {
+	_, err := strconv.ParseFloat(text, 64)
+	return err == nil
+}
+
 // Join is the path of a key of an object at a path.
 func Join(path, key string) string {
 	if path == "" {
@@ -86,6 +92,9 @@ func Join(path, key string) string {
 	}
 	return path + "." + key
 }
+
+// At is the path of an item of a list at a path.
+func At(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 // Below reports whether a path lies below another.
 func Below(path, top string) bool {

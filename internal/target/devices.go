@@ -28,19 +28,29 @@ func (t *Target) ProtocolOver(over spec.DeviceTransport) protocol.Protocol {
 
 // Link is what a device's connection needs.
 func (t *Target) Link(index int, id string) link.Options {
+	return t.linkAt(t.at(index), index, id)
+}
+
+// linkAt is Link for a device that connects to a place.
+func (t *Target) linkAt(at *place, index int, id string) link.Options {
 	g, i := t.groupOf(index)
-	at := t.at(index)
 	way := at.ways[g.Over()]
 	bare := way.dial
 	if t.sc.Networks() {
 		first, _ := g.Sharers(i)
 		bare = t.Network.Dial(index-i+first, bare) // the network is bad for a connection, and for all who share it
 	}
+	if way.through != nil {
+		bare = way.through(bare)
+	}
 	o := link.Options{ClientID: id, CleanSession: true, Dial: bare, Host: at.host}
 	if way.secure != nil {
 		o.Dial = way.secure(bare)
 	}
 	if t.Can.Topics {
+		if t.sc.Target.V5() {
+			o.Version = link.V5
+		}
 		o.Username = t.fill(t.sc.Target.Username, index, id)
 		if password := t.sc.Target.Password; password != "" {
 			o.Password = func() string { return t.fill(password, index, id) }
@@ -93,7 +103,22 @@ func (t *Target) filters(d protocol.Device) []link.Filter {
 	g, i := t.groupOf(d.Index)
 	var filters []link.Filter
 	for _, topic := range g.Subscribe.Topics {
-		filters = append(filters, link.Filter{Topic: g.Fill(topic, d.ID, i), QoS: byte(g.Subscribe.QoS)})
+		filters = append(filters, link.Filter{
+			Topic: g.Fill(topic, d.ID, i), QoS: byte(g.Subscribe.QoS), NoLocal: g.Subscribe.NoLocal, RetainAsPublished: g.Subscribe.RetainAsPublished,
+			RetainHandling: retainHandling(g.Subscribe.RetainHandling), ID: uint32(g.Subscribe.Identifier),
+		})
 	}
 	return filters
+}
+
+// retainHandling is a choice of the scenario as MQTT 5 has it (section 3.8.3.1).
+func retainHandling(choice string) byte {
+	switch choice {
+	case scenario.RetainNew:
+		return 1
+	case scenario.RetainNone:
+		return 2
+	default:
+		return 0
+	}
 }

@@ -71,7 +71,7 @@ func severalHubs(sc *scenario.Scenario, hubs int) error {
 		return nil
 	}
 	for i := range sc.Fleet.Groups {
-		if g := &sc.Fleet.Groups[i]; g.Telemetry.Deliveries > 0 {
+		if g := &sc.Fleet.Groups[i]; g.Measured() {
 			return fmt.Errorf("%w: deliveries of group %s are read at one hub, and there are %d; remove telemetry.deliveries, or use one", ErrApart, g.Name, hubs)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -26,7 +27,8 @@ type place struct {
 	certTLS  *tls.Config                   // for devices with certificates
 	roots    *x509.CertPool                // what is trusted; nil is the system's
 	amqp     spec.Endpoint                 // where its AMQP is
-	reach    func(addr string) link.Dialer // opens bare connections elsewhere than to it, as to it
+	reach    func(addr string) link.Dialer // opens bare connections elsewhere than to a hub, as to it; nil for brokers
+	web      http.Header                   // of requests for WebSockets; nil for none
 }
 
 // openHubs opens IoT hubs elsewhere: one, or several.
@@ -130,18 +132,6 @@ func services(c connstring.Service, base string, roots *x509.CertPool, dial link
 // pacedConnections are as many because direct methods hold one each while the device thinks.
 const pacedConnections = 512
 
-// openBroker opens a plain broker.
-func (t *Target) openBroker(o *Options) error {
-	s := &t.sc.Target
-	p := &place{roots: trusted(s)}
-	if err := p.open(t.sc, s, o, o.Dial); err != nil {
-		return err
-	}
-	t.places = []*place{p}
-	t.Name = p.endpoint.Scheme + "://" + p.endpoint.Addr
-	return nil
-}
-
 // open settles how devices reach a target of one address for each transport.
 func (p *place) open(sc *scenario.Scenario, s *spec.Target, o *Options, dial link.Dialer) (err error) {
 	if p.endpoint, err = s.EndpointOver(first(sc)); err != nil {
@@ -186,7 +176,7 @@ func (p *place) transport(sc *scenario.Scenario, watch func(link.Dialer) link.Di
 		if bare[x.Addr] == nil {
 			bare[x.Addr] = dial
 		}
-		p.ways[over] = way{dial: bare[x.Addr], secure: secure, web: webOn(x)}
+		p.ways[over] = way{dial: bare[x.Addr], secure: secure, web: p.webOn(x)}
 	}
 	p.amqp, err = at(spec.AMQP)
 	return err
@@ -194,29 +184,47 @@ func (p *place) transport(sc *scenario.Scenario, watch func(link.Dialer) link.Di
 
 // way is how devices reach a target that speak one transport.
 type way struct {
-	dial   link.Dialer                   // TCP, or what stands for it
-	secure func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
-	web    func(link.Dialer) link.Dialer // of that, what is spoken on TLS, for devices with certificates; nil for nothing
+	dial    link.Dialer                   // TCP, or what stands for it
+	through func(link.Dialer) link.Dialer // what a proxy on the way is asked for; nil without one
+	secure  func(link.Dialer) link.Dialer // what is spoken on it: TLS, WebSocket; nil for nothing
+	web     func(link.Dialer) link.Dialer // of that, what is spoken on TLS, for devices with certificates; nil for nothing
+}
+
+// over opens connections on which all is spoken that lies below what devices say.
+func (w *way) over() link.Dialer {
+	dial := w.dial
+	for _, layer := range []func(link.Dialer) link.Dialer{w.through, w.secure} {
+		if layer != nil {
+			dial = layer(dial)
+		}
+	}
+	return dial
 }
 
 // webOn is the WebSocket of an endpoint; nil for none.
-func webOn(x spec.Endpoint) func(link.Dialer) link.Dialer {
+func (p *place) webOn(x spec.Endpoint) func(link.Dialer) link.Dialer {
 	if x.Web == "" {
 		return nil
 	}
-	return func(dial link.Dialer) link.Dialer { return link.WebSocket(dial, x.Web, x.Path, x.SubProtocol) }
+	return func(dial link.Dialer) link.Dialer {
+		return link.WebSocketWith(dial, x.Web, x.Path, x.SubProtocol, p.web)
+	}
 }
 
 // transportTo is what connections to an address are made of: the bare ones, and what is spoken on them; nil for nothing.
 func (p *place) transportTo(x spec.Endpoint) (bare link.Dialer, secure func(link.Dialer) link.Dialer) {
-	bare = p.reach(x.Addr)
-	if !x.TLS && x.Web == "" {
-		return bare, nil
-	}
 	config := clientTLS(x.Host, p.roots)
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(64)
-	web := webOn(x)
-	return bare, func(dial link.Dialer) link.Dialer {
+	return p.reach(x.Addr), p.securely(x, config)
+}
+
+// securely is what is spoken on connections to an endpoint: TLS, of a configuration, and WebSocket; nil for nothing.
+func (p *place) securely(x spec.Endpoint, config *tls.Config) func(link.Dialer) link.Dialer {
+	if !x.TLS && x.Web == "" {
+		return nil
+	}
+	web := p.webOn(x)
+	return func(dial link.Dialer) link.Dialer {
 		if x.TLS {
 			dial = link.TLS(dial, config)
 		}

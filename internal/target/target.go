@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
+	"github.com/twinfleet/twinfleet/internal/target/reach"
 	"github.com/twinfleet/twinfleet/internal/target/several"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario"
@@ -35,6 +36,8 @@ type Options struct {
 	Dial link.Dialer
 	// DialTo is Dial where there are several hubs: it is asked for each, by the name and port in its connection string. Nil asks Dial.
 	DialTo func(hub string) link.Dialer
+	// Resolver finds the addresses of a broker's name where all of them are taken in turn; nil is the system's.
+	Resolver reach.Resolver
 	// Devices opens a target for devices alone, in a process that is a part of a run: it has no service side and no registry, whatever its
 	// kind, and makes no identities. The hub must be elsewhere: ErrInProcess.
 	Devices bool
@@ -74,6 +77,7 @@ type Target struct {
 
 	sc      *scenario.Scenario
 	places  []*place    // where devices connect: one, or the hubs that they are dealt to
+	brokers *brokers    // other servers that a broker names; nil for hubs
 	devices *Identities // how devices prove who they are; nil before Identities
 	// authority signs certificates of devices; made in memory for a hub in this process, nil when no group asks for it.
 	authority *authority.Authority
@@ -151,10 +155,17 @@ func (t *Target) Roots() *x509.CertPool { return t.places[0].roots }
 // Dialer opens the connections of a device of the first group: the bare ones, or with all that is spoken below what the device says.
 func (t *Target) Dialer(bare bool) link.Dialer {
 	w := t.places[0].ways[first(t.sc)]
-	if bare || w.secure == nil {
+	if bare {
 		return w.dial
 	}
-	return w.secure(w.dial)
+	return w.over()
+}
+
+// Connecting opens connections to the target on which nothing was said yet: through the proxy, where there is one.
+func (t *Target) Connecting() link.Dialer {
+	w := t.places[0].ways[first(t.sc)]
+	w.secure = nil
+	return w.over()
 }
 
 // Arm begins to hold the limits of a target in this process, or of hubs that are processes of its own: setting it up is no load. Of another

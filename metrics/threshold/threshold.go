@@ -105,6 +105,8 @@ func (t *Threshold) checkAggregate() error {
 		return fmt.Errorf("%w %q: unknown aggregation %q; %s", ErrInvalid, t.Expr, t.aggregate, forms)
 	case t.aggregate.OfQueries() && t.Operation != metrics.OpQuery:
 		return fmt.Errorf("%w %q: only queries have it; write query{name=…}", ErrInvalid, t.Expr)
+	case t.aggregate.OfDeliveries() && t.Operation != metrics.OpDelivery:
+		return fmt.Errorf("%w %q: only deliveries have it; write delivery: …", ErrInvalid, t.Expr)
 	case t.aggregate.OfDevices() != (t.Operation == OfDevices):
 		return fmt.Errorf("%w %q: %s have connected and connected_rate, operations have the others", ErrInvalid, t.Expr, OfDevices)
 	}

@@ -46,7 +46,7 @@ func Groups(r *report.Run) []Part {
 	for _, name := range names {
 		of := &metrics.Snapshot{}
 		for i := range r.Totals.Series {
-			if x := r.Totals.Series[i]; x.Group == name && x.Operation != metrics.OpQuery {
+			if x := r.Totals.Series[i]; metrics.InGroup(x.Group, name) && x.Operation != metrics.OpQuery {
 				of.Series = append(of.Series, x)
 			}
 		}

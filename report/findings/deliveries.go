@@ -15,6 +15,9 @@ func deliveries(d *report.Deliveries, add func(m Mark, format string, a ...any))
 			add(Warn, "%s: %s of messages came; a target that promises at least once may send one twice, and its readers must expect it", g.Group,
 				furtherCopies(g.Duplicates))
 		}
+		if g.OutOfOrder > 0 {
+			add(Warn, "%s: %s came after a later one of the same device", g.Group, human.Number(int(g.OutOfOrder), "message"))
+		}
 		switch {
 		case g.Late == 1:
 			add(Warn, "%s: 1 message came after its time was up, and is among the time-outs of delivery", g.Group)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/agents"
@@ -36,6 +37,18 @@ type facts struct {
 type fact struct {
 	Name  string `xml:"name,attr"`
 	Value string `xml:"value,attr"`
+}
+
+// factsOf are what a reader must know to trust the figures, and the agents; nil for none.
+func factsOf(r *report.Run) *facts {
+	out := agentFacts(r)
+	for _, note := range r.Notes {
+		if out == nil {
+			out = &facts{}
+		}
+		out.All = append(out.All, fact{"note", note})
+	}
+	return out
 }
 
 // agentFacts are the agents of a run on many machines, those in trouble first; nil for a run in one process.
@@ -76,10 +89,10 @@ type problem struct {
 	Text    string `xml:",cdata"`
 }
 
-// Write writes the run as a JUnit test suite: a case for the run itself, one a step, one a threshold. Agents are properties of the suite.
+// Write writes the run as a JUnit test suite: a case for the run itself, one a step, one a threshold. Agents and notes are properties of the suite.
 func Write(w io.Writer, r *report.Run) error {
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()) }
-	suite := suite{Name: "twinfleet." + r.Name, Facts: agentFacts(r), Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
+	suite := suite{Name: "twinfleet." + r.Name, Facts: factsOf(r), Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
 	run := testCase{Class: r.Name, Name: "the run", Time: seconds(r.Duration()), Out: &cdata{text.Account(r)}}
 	if r.Outcome != report.Passed && r.Outcome != report.Missed {
 		run.Error = &problem{Message: string(r.Outcome) + ": " + r.Reason}
@@ -130,7 +143,7 @@ func why(r *report.Run, v threshold.Verdict) string {
 			continue
 		}
 		for _, e := range reasons.Parts(r) {
-			if e.Operation != t.Operation || t.Group != "" && e.Group != "" && e.Group != t.Group || t.Scope.Stage != "" && e.Stage != "" && e.Stage != t.Scope.Stage {
+			if e.Operation != t.Operation || e.Group != "" && !metrics.InGroup(e.Group, t.Group) || t.Scope.Stage != "" && e.Stage != "" && e.Stage != t.Scope.Stage {
 				continue
 			}
 			fmt.Fprintf(b, "\n%s %s", human.Count(e.Count), e.Text())

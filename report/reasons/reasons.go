@@ -121,7 +121,7 @@ func Of(r *report.Run) []Reason {
 		x := &all[i]
 		x.Count += e.Count
 		x.operations.Add(string(e.Operation), e.Count)
-		if len(groups) > 1 && e.Operation != metrics.OpQuery && slices.Contains(groups, e.Group) {
+		if len(groups) > 1 && e.Operation != metrics.OpQuery && slices.Contains(groups, metrics.GroupOf(e.Group)) {
 			x.groups.Add(e.Group, e.Count)
 		}
 		if stages {

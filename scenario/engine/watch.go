@@ -40,12 +40,12 @@ func (e *Engine) beside(stage string) (all []report.Cause) {
 
 // onLoopback reports whether the target is plainly on this machine.
 func onLoopback(t *spec.Target) bool {
-	x, err := t.Endpoint()
+	host, err := t.Opened()
 	if err != nil {
 		return false
 	}
-	ip := net.ParseIP(x.Host)
-	return x.Host == "localhost" || (ip != nil && ip.IsLoopback())
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // allowsSaturated reports whether the run is judged although its load was not the one that was asked for.

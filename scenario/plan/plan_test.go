@@ -474,6 +474,13 @@ func TestMetering(t *testing.T) {
 		"a connection reads its twin": {"", "", "", 10, 10},
 		"reports":                     {", reported: {connectivity: {type: wifi}}", "", "", 20, 20},
 		"messages by their size":      {", telemetry: {every: 10s, sync: true, payload: {x: '" + strings.Repeat("x", 5000) + "'}}", "", "", 30, 30},
+		"texts by their size":         {", telemetry: {every: 10s, sync: true, payload: '" + strings.Repeat("x", 5000) + "'}", "", "", 30, 30},
+		"bytes by their size":         {", telemetry: {every: 10s, sync: true, payload_bytes: {random: 5KB}}", "", "", 30, 30},
+		"zeros by their size":         {", telemetry: {every: 10s, sync: true, payload_bytes: {zero: 9KB}}", "", "", 40, 40},
+		"fillers by their size":       {", telemetry: {every: 10s, sync: true, payload: {x: '{{ uuid }}'}, payload_size: 5KB}", "", "", 30, 30},
+		"fillers of nothing":          {", telemetry: {every: 10s, sync: true, payload_size: 9KB}", "", "", 40, 40},
+		"rows by their size":          {", telemetry: {every: 10s, sync: true, payload_file: testdata/rows.jsonl}", "", "", 30, 30},
+		"data by its size":            {", telemetry: {every: 10s, sync: true, payload: '{{ data \"x\" }}', data: testdata/rows.jsonl}", "", "", 30, 30},
 		// at 10 s: who comes after 0 s waits for that
 		"tags":                  {"", "", "service: {tags: {a: {b: 1}}}", 20, 20},
 		"tags in bulk":          {"", "", "service: {tags: {a: {b: 1}}, tag_mode: bulk}", 20, 20},

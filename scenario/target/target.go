@@ -81,6 +81,11 @@ type Target struct {
 	Username      string              // likewise
 	Password      string              // likewise; a secret
 	MQTT          string              // likewise: the version that devices speak, "3.1.1" or "5"
+	TLS           TLS                 // likewise: how they speak TLS
+	WebSocket     WebSocket           // likewise: how they ask for a WebSocket
+	Addresses     string              // likewise: which addresses of its name they connect to, First or Every
+	Proxy         string              // likewise: http://… or socks5://… of the proxy on the way; may hold a password; empty for none
+	Redirect      string              // likewise: what they do when it names another server, Refuse or Follow
 	ConsumerGroup string              // of a target with a registry: with which the reader of deliveries reads; $Default when empty
 	Trial         *Trial              // of a target in this process only, and of no file: nil holds the limits as they are
 }
@@ -110,7 +115,7 @@ type Skip struct {
 func (t *Target) Can() Capabilities { return t.Kind.Can() }
 
 // V5 reports whether devices speak MQTT 5.
-func (t *Target) V5() bool { return t.MQTT == "5" }
+func (t *Target) V5() bool { return t.MQTT == MQTT5 }
 
 // Each are the targets of one hub each, which are all that the scenario names: itself when it names one.
 func (t *Target) Each() []Target {
@@ -177,7 +182,7 @@ func (t *Target) Endpoint() (Endpoint, error) {
 	ports := map[string]string{"mqtt": "1883", "tcp": "1883", "mqtts": mqttsPort, "ssl": mqttsPort, "ws": "80", "wss": "443"}
 	x.Addr = net.JoinHostPort(x.Host, cmp.Or(u.Port(), ports[u.Scheme]))
 	if u.Scheme == "ws" || u.Scheme == "wss" {
-		x.Web, x.Path, x.SubProtocol = u.Host, cmp.Or(u.EscapedPath(), "/mqtt"), link.WebMQTT
+		x.Web, x.Path, x.SubProtocol = u.Host, cmp.Or(u.EscapedPath(), "/mqtt"), cmp.Or(t.WebSocket.SubProtocol, link.WebMQTT)
 		if u.RawQuery != "" || u.ForceQuery {
 			x.Path += "?" + u.RawQuery
 		}

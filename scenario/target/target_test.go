@@ -40,7 +40,7 @@ func (x *told) FailAt(path string, _ problem.Place, format string, a ...any) {
 // What a kind does not have may not be asked of it.
 func TestValidate(t *testing.T) {
 	for _, tt := range []struct{ hub, given, want string }{
-		{"embedded", "target.topic", "target.topic: only a plain broker has a topic"},
+		{"embedded", "target.topic", "target.topic: only a plain broker has topic"},
 		{"embedded", "target.units", "target.units: units is a tier's"},
 		{"mqtt://broker", "target.tier", "target.tier: only the embedded hub has a tier"},
 		{"mqtt://broker:70000", "", "target.hub: there is no port 70000"},

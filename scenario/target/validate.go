@@ -3,12 +3,10 @@ package target
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
-	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/schedule/chance"
 )
@@ -69,9 +67,9 @@ func (t *Target) Validate(r Problems) {
 		r.FailAt("target.transport", problem.Place{}, "only the embedded hub can be reached in memory; remove it, or write hub: embedded")
 	}
 	if !t.Can().Topics {
-		for _, key := range []string{"topic", "username", "password"} {
+		for _, key := range brokerKeys() {
 			if r.Given("target." + key) {
-				r.FailAt("target."+key, problem.Place{}, "only a plain broker has a %s; remove it", key)
+				r.FailAt("target."+key, problem.Place{}, "only a plain broker has %s; remove it, or write mqtt:// or mqtts:// in target.hub", key)
 			}
 		}
 	}
@@ -105,37 +103,6 @@ func (t *Target) validateHubs(r Problems) {
 		seen[host] = i
 		if _, port, err := net.SplitHostPort(c.HostName); err == nil {
 			validatePort(r, path, port)
-		}
-	}
-}
-
-// validateBroker holds the address of a plain broker.
-func (t *Target) validateBroker(r Problems) {
-	const path = "target.hub"
-	u, err := url.Parse(t.Hub)
-	if err != nil || u.Hostname() == "" {
-		r.FailAt(path, problem.Place{}, "the address of the broker is no URL such as mqtt://broker:1883")
-		return
-	}
-	web := u.Scheme == "ws" || u.Scheme == "wss"
-	switch u.Scheme {
-	case "mqtt", "mqtts", "ws", "wss", "tcp", "ssl":
-	default:
-		r.FailAt(path, problem.Place{}, "unknown scheme %s://; use mqtt, mqtts, ws or wss", u.Scheme)
-		return
-	}
-	if u.User != nil {
-		r.FailAt(path, problem.Place{}, "put user name and password into target.username and target.password")
-	}
-	if u.Port() != "" {
-		validatePort(r, path, u.Port())
-	}
-	if !web && (strings.Trim(u.Path, "/") != "" || u.RawQuery != "") || u.Fragment != "" {
-		r.FailAt(path, problem.Place{}, "what stands behind the port is sent to nobody; only ws:// and wss:// have a path and a query")
-	}
-	for _, mistake := range []string{topic.Unknown(t.Username), topic.Character(t.Username)} {
-		if mistake != "" {
-			r.FailAt("target.username", problem.Place{}, "%s", mistake)
 		}
 	}
 }

@@ -47,6 +47,9 @@ func (s Stream) Seed(p *rand.PCG, index int, turn int64) { p.Seed(s.seed, s.at(i
 // Unit is one number in [0,1) for an index at a turn.
 func (s Stream) Unit(index int, turn int64) float64 { return unit(mix(s.at(index, turn) ^ s.seed)) }
 
+// Own is a number of an index, the same at all turns.
+func (s Stream) Own(index int) uint64 { return mix(mix(s.name+golden*uint64(index)) ^ mix(s.seed)) }
+
 // golden is the increment of SplitMix64: odd, so that every index and every turn lands elsewhere.
 const golden = 0x9e3779b97f4a7c15
 

@@ -115,6 +115,22 @@ func TestStreamsAreAddressed(t *testing.T) {
 	}
 }
 
+// A number of an index is its own: that of another index, name or seed is another.
+func TestOwnNumbers(t *testing.T) {
+	seen := make(map[uint64]bool)
+	for _, name := range []string{"reports", "telemetry"} {
+		for _, seed := range []uint64{0, 1, 42} {
+			for index := range 1000 {
+				x := NewStream(seed, name).Own(index)
+				if seen[x] || x != NewStream(seed, name).Own(index) {
+					t.Fatalf("%s, seed %d, index %d: %d", name, seed, index, x)
+				}
+				seen[x] = true
+			}
+		}
+	}
+}
+
 // A stream's numbers are even over indexes as over turns.
 func TestStreamsAreEven(t *testing.T) {
 	const draws = 100_000

@@ -140,7 +140,7 @@ func carry(t *testing.T, p *Proxy, text string) *report.Run {
 // figures are what a run says of the deliveries of a group, in the account's words.
 type figures struct {
 	due, ok, timeout, failed, dropped int
-	duplicates, late, missing         int
+	duplicates, late, missing, order  int
 }
 
 func of(t *testing.T, run *report.Run, group string) (f figures) {
@@ -156,7 +156,7 @@ func of(t *testing.T, run *report.Run, group string) (f figures) {
 	}
 	for _, c := range run.Deliveries.Groups {
 		if c.Group == group {
-			f.duplicates, f.late, f.missing = int(c.Duplicates), int(c.Late), int(c.Missing)
+			f.duplicates, f.late, f.missing, f.order = int(c.Duplicates), int(c.Late), int(c.Missing), int(c.OutOfOrder)
 		}
 	}
 	return f
@@ -184,6 +184,7 @@ func hold(t *testing.T, f figures, a Account, unseen int) {
 		{"late", f.late, a.Late},
 		{"missing", f.missing, a.Missing},
 		{"duplicates", f.duplicates, a.Duplicates},
+		{"out of order", f.order, a.OutOfOrder},
 		{"due", f.due, a.Due()},
 	} {
 		if most := a.Edge + unseen; x.run < x.wire-most || x.run > x.wire+most {

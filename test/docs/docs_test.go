@@ -183,9 +183,16 @@ var rest = [][2]string{
 	{"stages", "stages: [{name: ramp, duration: 5s, devices: 100}, {name: hold, duration: 1m}]\n"},
 }
 
+// sends is the fleet for a broker, which has no twins to report to.
+const sends = "fleet: {groups: [{name: robots, count: 100, telemetry: {every: 5s}}]}\n"
+
 func decode(text string) error {
+	broker := regexp.MustCompile(`hub: "?(mqtt|ws)s?://`).MatchString(text)
 	for _, part := range rest {
 		if !regexp.MustCompile(`(?m)^` + part[0] + `:`).MatchString(text) {
+			if broker && part[0] == "fleet" {
+				part[1] = sends
+			}
 			text += part[1]
 		}
 	}
@@ -200,6 +207,9 @@ func decode(text string) error {
 		ReadFile: func(name string) ([]byte, error) {
 			if filepath.Ext(name) == ".pem" {
 				return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw}), nil
+			}
+			if filepath.Base(name) == "sites.csv" {
+				return []byte("site\nRedmond43\n"), nil
 			}
 			return []byte("HostName=h.example;DeviceId=d;SharedAccessKey=c2VjcmV0\n"), nil
 		},

@@ -14,7 +14,7 @@ import (
 func Free(tb testing.TB) string {
 	tb.Helper()
 	const first, last, tries = 10_000, 30_000, 100
-	// A process that is started meanwhile has the listener until it runs its program: nobody else could listen then.
+	// A process that is started meanwhile holds what this one has open, until it is another program: its port would still be taken.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	for range tries {

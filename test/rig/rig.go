@@ -173,6 +173,31 @@ func (p *Process) Line(tb testing.TB, text string, within time.Duration) string 
 	}
 }
 
+// Says waits for a line that contains text; it is false when the process ended before, or did not print it in time.
+func (p *Process) Says(text string, within time.Duration) bool {
+	deadline := time.After(within)
+	for {
+		select {
+		case line, ok := <-p.lines:
+			if !ok || strings.Contains(line, text) {
+				return ok
+			}
+		case <-deadline:
+			return false
+		}
+	}
+}
+
+// Ended waits a while for the end of the process, and reports whether it came.
+func (p *Process) Ended(within time.Duration) bool {
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
 // Signal sends a signal to the process.
 func (p *Process) Signal(tb testing.TB, s syscall.Signal) {
 	tb.Helper()

@@ -44,6 +44,16 @@ func TestDriversAgainstMosquitto(t *testing.T) {
 			return d
 		}}
 		t.Run(name, func(t *testing.T) { suite.RunBroker(t, link.TCP(broker), name) })
+		if _, keeps := suite.Driver().(link.Keeping); !keeps {
+			continue
+		}
+		five := suite
+		five.Version, five.Wordless = link.V5, true
+		t.Run(name+" keeps", func(t *testing.T) { suite.RunKept(t, link.TCP(broker), name) })
+		t.Run(name+" 5", func(t *testing.T) {
+			five.RunBroker(t, link.TCP(broker), name+"5")
+			five.RunKept(t, link.TCP(broker), name+"5")
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package lean_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // Whatever a target sends, from its very first byte, the connection ends with it, everybody who waits is told once, and nothing
-// arrives that is no message.
+// arrives that is no message. With a session that goes on, those who published are told when it is forgotten.
 func FuzzWhatTargetsSend(f *testing.F) {
 	connack := mqtt.AppendConnack(nil, false, 0)
 	for _, b := range [][]byte{
@@ -30,22 +31,39 @@ func FuzzWhatTargetsSend(f *testing.F) {
 		mqtt.AppendSuback(bytes.Clone(connack), 3, 0, 0x80), mqtt.AppendSuback(bytes.Clone(connack), 3, 0),
 		mqtt.AppendEmpty(bytes.Clone(connack), mqtt.PINGRESP), mqtt.AppendEmpty(bytes.Clone(connack), mqtt.PINGREQ),
 	} {
-		f.Add(b)
+		f.Add(b, false, false)
 	}
-	f.Fuzz(func(t *testing.T, sent []byte) {
+	for _, s := range []string{
+		"\x20\x02\x00\x01", "\x20\x03\x00\x00\x00", "\x20\x06\x00\x00\x03\x21\x00\x01\x40\x03\x00\x01\x87\x50\x02\x00\x02\x70\x02\x00\x02",
+		"\x20\x03\x00\x00\x00\x30\x08\x00\x01a\x03\x23\x00\x01x\x30\x07\x00\x00\x03\x23\x00\x01y", "\x20\x03\x01\x00\x00\x34\x06\x00\x01a\x00\x07\x00\x34\x06\x00\x01a\x00\x08\x00",
+		"\x20\x03\x00\x00\x00\x90\x05\x00\x03\x00\x00\x8f", "\x20\x03\x00\x00\x00\xe0\x01\x8e", "\x20\x03\x00\x00\x00\xf0\x02\x18\x00", "\x20\x0a\x00\x9c\x07\x1c\x00\x04b:18",
+		"\x20\x08\x00\x00\x05\x27\x00\x00\x00\x06", "\x20\x05\x00\x00\x02\x24\x00",
+	} {
+		f.Add([]byte(s), true, false)
+		f.Add([]byte(s), true, true)
+	}
+	f.Fuzz(func(t *testing.T, sent []byte, five, kept bool) {
 		near, far := memnet.Pipe()
 		go func() {
 			_, _ = far.Write(sent)
 			_ = far.Close()
 		}()
-		conn, err := lean.New().Connect(t.Context(), link.Options{
+		var session link.Session
+		o := link.Options{
 			ClientID: "dev", Dial: func(context.Context) (net.Conn, error) { return near, nil },
 			Handler: func(m link.Message) {
 				if !mqtt.ValidTopic(m.Topic) || m.QoS > 2 {
 					t.Errorf("%+v arrived", m)
 				}
 			},
-		})
+		}
+		if five {
+			o.Version, o.SessionExpiry, o.TopicAliases, o.ReceiveMaximum, o.MaximumPacket = link.V5, link.MaxExpiry, 2, 1, 1000
+		}
+		if kept {
+			o.Session = &session
+		}
+		conn, err := lean.New().Connect(t.Context(), o)
 		if err != nil {
 			return
 		}
@@ -59,8 +77,14 @@ func FuzzWhatTargetsSend(f *testing.F) {
 		if err := <-over; err == nil {
 			t.Error("a connection that the target ended was not lost")
 		}
+		session.Forget()
 		if len(told) != 3 {
 			t.Errorf("%d of 3 were told", len(told))
+		}
+		again := make(chan error, 1)
+		conn.Publish(link.Message{Topic: "a", QoS: 1}, func(err error) { again <- err })
+		if err := <-again; err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("publishing on a connection that is over: %v", err)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
+	"github.com/twinfleet/twinfleet/internal/mqtt/v5"
 	"github.com/twinfleet/twinfleet/internal/nowait"
 	"github.com/twinfleet/twinfleet/internal/timers"
 	"github.com/twinfleet/twinfleet/internal/wire"
@@ -25,10 +26,18 @@ type Driver struct {
 	pollers *nowait.Pollers
 }
 
-var _ link.Driver = Driver{}
+var (
+	_ link.Driver  = Driver{}
+	_ link.Keeping = Driver{}
+	_ link.Greeted = (*conn)(nil)
+	_ link.Ender   = (*conn)(nil)
+)
 
 // New is a Driver.
 func New() Driver { return Driver{new(timers.Set), new(nowait.Pollers)} }
+
+// Keeping implements link.Keeping.
+func (d Driver) Keeping() bool { return true }
 
 // conn is one connection.
 type conn struct {
@@ -40,13 +49,17 @@ type conn struct {
 
 	joiner framing.Joiner // of what is read
 
+	*more // nil for MQTT 3.1.1 with a session that ends with the connection
+
 	wire     wire.Conn   // its lock protects the following fields, and the order of what is written
 	told     func(error) // of the end
 	ours     bool        // this side ended it
-	written  time.Time   // when something was sent last
-	came     time.Time   // when something came last
-	asked    time.Time   // when a PINGREQ was sent that has no answer; zero for none
-	id       uint16      // the last packet identifier
+	present  bool        // the target has the session; with clean, which asked for none, what MQTT 3.1.1 says of link.Greeting
+	clean    bool
+	written  time.Time // when something was sent last
+	came     time.Time // when something came last
+	asked    time.Time // when a PINGREQ was sent that has no answer; zero for none
+	id       uint16    // the last packet identifier
 	awaited  []awaited
 	received []uint16 // identifiers of messages with QoS 2 that the target may send once more
 }
@@ -55,8 +68,10 @@ type conn struct {
 type awaited struct {
 	id      uint16
 	by      mqtt.Type // what ends it, or with PUBREC what comes next
-	filters int       // of a SUBSCRIBE
+	due     due       // of a message
+	filters int32     // of a SUBSCRIBE
 	done    func(error)
+	kept    *link.Message // of a message that may have to be sent later
 }
 
 // Connect makes a connection.
@@ -67,9 +82,13 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 	if err != nil {
 		return nil, link.ConnectError(ctx, err)
 	}
-	c := &conn{handler: o.Handler, keepAlive: o.KeepAlive, pollers: d.pollers}
+	c := &conn{handler: o.Handler, keepAlive: o.KeepAlive, pollers: d.pollers, clean: o.CleanSession}
 	bottom := link.Bottom(nc)
-	if err := shakeHands(ctx, nc, bottom, o); err != nil {
+	before := takeState(o.Session)
+	if err := c.shakeHands(ctx, nc, bottom, o); err != nil {
+		if before != nil {
+			o.Session.Leave(before)
+		}
 		bottom.Close()
 		nc.Close()
 		return nil, link.ConnectError(ctx, err)
@@ -77,6 +96,12 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 	c.wire.Begin(nc, bottom, c)
 	now := time.Now()
 	c.written, c.came = now, now
+	switch {
+	case before != nil && c.Greeting().Present:
+		c.resume(before)
+	case before != nil:
+		before.Forget(link.ErrLost)
+	}
 	if c.keepAlive > 0 {
 		d.timers.Init(&c.pinging, c.ping)
 		c.pinging.Reset(now.Add(c.keepAlive))
@@ -85,23 +110,56 @@ func (d Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 }
 
 // shakeHands sends CONNECT and reads CONNACK, within the time of ctx.
-func shakeHands(ctx context.Context, nc, bottom net.Conn, o link.Options) error {
+func (c *conn) shakeHands(ctx context.Context, nc, bottom net.Conn, o link.Options) error {
 	deadline, _ := ctx.Deadline()
 	if err := nc.SetDeadline(deadline); err != nil {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { bottom.Close() }) // the deadline does not mind an end before it
 	defer stop()
-	if _, err := nc.Write(mqtt.AppendConnect(nil, connect(o))); err != nil {
+	var hello []byte
+	if o.Version == link.V5 {
+		hello = v5.AppendConnect(nil, connect5(o))
+	} else {
+		hello = mqtt.AppendConnect(nil, connect(o))
+	}
+	if _, err := nc.Write(hello); err != nil {
 		return err
 	}
-	if err := readConnack(nc); err != nil {
+	body, err := readConnack(nc, o)
+	if err != nil {
+		return err
+	}
+	if err := c.greeted(body, o); err != nil {
 		return err
 	}
 	if !stop() {
 		return context.Cause(ctx)
 	}
 	return nc.SetDeadline(time.Time{})
+}
+
+// greeted takes what the target says in its CONNACK.
+func (c *conn) greeted(body []byte, o link.Options) error {
+	if o.Version == link.V5 {
+		f, err := greeted(body, o)
+		if err != nil {
+			return err
+		}
+		c.more = &more{session: o.Session, lasting: f.greeting.Expiry > 0, five: f}
+		if f.keepAlive >= 0 {
+			c.keepAlive = time.Duration(f.keepAlive) * time.Second
+		}
+		return nil
+	}
+	if code := body[1]; code != 0 {
+		return &link.RefusedError{Code: code}
+	}
+	c.present = body[0]&1 != 0
+	if o.Session != nil {
+		c.more = &more{session: o.Session, lasting: !o.CleanSession}
+	}
+	return nil
 }
 
 func connect(o link.Options) *mqtt.Connect {
@@ -167,7 +225,7 @@ func (c *conn) send(build func([]byte) []byte) {
 }
 
 // await adds a packet to those that wait for acknowledgements, and returns its identifier. The caller holds the lock.
-func (c *conn) await(by mqtt.Type, filters int, done func(error)) uint16 {
+func (c *conn) await(by mqtt.Type, filters int32, done func(error)) uint16 {
 	for {
 		c.id++
 		if c.id != 0 && c.find(c.id) < 0 {
@@ -201,8 +259,8 @@ var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceede
 var errUnwritable = fmt.Errorf("a topic has at most %d bytes, and a message %d", mqtt.MaxField, mqtt.MaxBody)
 
 func (c *conn) Publish(m link.Message, done func(error)) {
-	if !mqtt.PublishFits(len(m.Topic), len(m.Payload)) {
-		done(errUnwritable)
+	if err := c.unfit(&m); err != nil {
+		done(err)
 		return
 	}
 	c.wire.Lock()
@@ -211,46 +269,102 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		done(err)
 		return
 	}
-	var id uint16
-	switch m.QoS {
-	case 1:
-		id = c.await(mqtt.PUBACK, 0, done)
-	case 2:
-		id = c.await(mqtt.PUBREC, 0, done)
-	}
-	c.send(func(b []byte) []byte { return mqtt.AppendPublish(b, m.Topic, m.Payload, m.QoS, m.Retain, false, id) })
-	err := c.wire.Over()
-	c.wire.Unlock()
 	if m.QoS == 0 {
+		c.write(&m, 0, false)
+		err := c.wire.Over()
+		c.wire.Unlock()
 		done(link.LostBecause(err))
+		return
+	}
+	by := mqtt.PUBACK
+	if m.QoS == 2 {
+		by = mqtt.PUBREC
+	}
+	id := c.await(by, 0, done)
+	f := c.v5()
+	waits := f != nil && (f.quota == 0 || f.unsent > 0)
+	a := &c.awaited[len(c.awaited)-1]
+	if waits || c.keeping() {
+		a.kept = keep(&m)
+	}
+	if waits {
+		a.due = queued
+		f.unsent++
+	} else {
+		if f != nil {
+			f.quota--
+		}
+		c.write(&m, id, false)
+	}
+	c.wire.Unlock()
+}
+
+// unfit is why a message cannot be sent at all; nil when it can.
+func (c *conn) unfit(m *link.Message) error {
+	if f := c.v5(); f != nil {
+		return f.refuses(m)
+	}
+	if !mqtt.PublishFits(len(m.Topic), len(m.Payload)) {
+		return errUnwritable
+	}
+	return nil
+}
+
+// write sends a message. The caller holds the lock.
+func (c *conn) write(m *link.Message, id uint16, dup bool) {
+	if c.v5() != nil {
+		c.publish(m, id, dup)
+		return
+	}
+	c.send(func(b []byte) []byte { return mqtt.AppendPublish(b, m.Topic, m.Payload, m.QoS, m.Retain, dup, id) })
+}
+
+// transmit sends a message that is due, as soon as the target has room for it. The caller holds the lock.
+func (c *conn) transmit(i int) {
+	if f := c.v5(); f != nil {
+		if f.quota == 0 {
+			return
+		}
+		f.quota--
+		f.unsent--
+	}
+	a := &c.awaited[i]
+	dup := a.due == again
+	a.due = sent
+	c.write(a.kept, a.id, dup)
+	if !c.keeping() {
+		a.kept = nil
 	}
 }
 
-// unsent is why nothing can be sent; nil when something can. The caller holds the lock.
-func (c *conn) unsent() error {
+// shut is why nothing can be sent; nil when something can. The caller holds the lock.
+func (c *conn) shut() error {
 	switch {
 	case c.wire.Over() != nil:
 		return link.LostBecause(c.wire.Over())
 	case c.ours:
 		return errOver
+	case c.v5() != nil && c.broken != nil:
+		return link.LostBecause(c.broken)
 	case c.wire.Full():
 		return errFull
 	}
 	return nil
 }
 
-// unsendable is unsent for a packet that may wait for an acknowledgement. The caller holds the lock.
+// unsendable is shut for a packet that may wait for an acknowledgement. The caller holds the lock.
 func (c *conn) unsendable(waits bool) error {
-	if err := c.unsent(); err != nil || !waits || len(c.awaited) < mostAwaited {
+	if err := c.shut(); err != nil || !waits || len(c.awaited) < mostAwaited {
 		return err
 	}
 	return errUnacknowledged
 }
 
 func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
-	wanted := make([]mqtt.Subscription, len(filters))
-	for i, f := range filters {
-		wanted[i] = mqtt.Subscription{Filter: []byte(f.Topic), QoS: f.QoS}
+	build, err := c.subscription(filters)
+	if err != nil {
+		done(err)
+		return
 	}
 	c.wire.Lock()
 	if err := c.unsendable(true); err != nil {
@@ -258,20 +372,49 @@ func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 		done(err)
 		return
 	}
-	id := c.await(mqtt.SUBACK, len(filters), done)
-	c.send(func(b []byte) []byte { return mqtt.AppendSubscribe(b, id, wanted...) })
+	id := c.await(mqtt.SUBACK, int32(len(filters)), done)
+	c.send(func(b []byte) []byte { return build(b, id) })
 	c.wire.Unlock()
 }
 
-// Close says DISCONNECT, when the target reads, and ends the connection.
-func (c *conn) Close() {
+// subscription writes a SUBSCRIBE; or why the target does not take it.
+func (c *conn) subscription(filters []link.Filter) (build func(b []byte, id uint16) []byte, err error) {
+	f := c.v5()
+	if f == nil {
+		wanted := make([]mqtt.Subscription, len(filters))
+		for i, x := range filters {
+			wanted[i] = mqtt.Subscription{Filter: []byte(x.Topic), QoS: x.QoS}
+		}
+		return func(b []byte, id uint16) []byte { return mqtt.AppendSubscribe(b, id, wanted...) }, nil
+	}
+	identifier := uint32(0)
+	wanted := make([]v5.Subscription, len(filters))
+	for i, x := range filters {
+		identifier = x.ID
+		wanted[i] = v5.Subscription{Filter: []byte(x.Topic), QoS: x.QoS, NoLocal: x.NoLocal, RetainAsPublished: x.RetainAsPublished, RetainHandling: x.RetainHandling}
+	}
+	return func(b []byte, id uint16) []byte { return v5.AppendSubscribe(b, id, identifier, wanted...) }, f.subscribe5(wanted, identifier)
+}
+
+// Close says DISCONNECT, when the target reads, and ends the connection. A session that the target keeps goes on.
+func (c *conn) Close() { c.close(false) }
+
+// close is Close, with the end of the session if so wanted.
+func (c *conn) close(session bool) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
 	if c.wire.Over() != nil || c.ours {
 		return
 	}
 	if !c.wire.Full() {
-		c.send(func(b []byte) []byte { return mqtt.AppendEmpty(b, mqtt.DISCONNECT) })
+		c.send(func(b []byte) []byte {
+			if session && c.v5() != nil {
+				var p v5.Properties
+				p.SetNumber(v5.SessionExpiry, 0)
+				return v5.AppendDisconnect(b, 0, &p)
+			}
+			return mqtt.AppendEmpty(b, mqtt.DISCONNECT)
+		})
 	}
 	c.ours = true
 	c.wire.Leave(errOver, farewellTime)

@@ -22,23 +22,47 @@ func suite() *linktest.Suite {
 	return &linktest.Suite{Driver: func() link.Driver { return lean.New() }}
 }
 
+func versions() map[string]*linktest.Suite {
+	three, five := suite(), suite()
+	five.Version = link.V5
+	three.Forgetful, five.Forgetful = true, true
+	return map[string]*linktest.Suite{"3": three, "5": five}
+}
+
 func TestDriver(t *testing.T) { suite().Run(t) }
 
 func TestAgainstMochi(t *testing.T) {
 	for name, dial := range linktest.Mochi(t) {
-		t.Run(name, func(t *testing.T) { suite().RunBroker(t, dial, "mochi-"+name) })
+		for version, s := range versions() {
+			t.Run(name+" "+version, func(t *testing.T) {
+				t.Parallel()
+				s.RunBroker(t, dial, "mochi-"+name+version)
+				s.RunKept(t, dial, "mochi-"+name+version)
+			})
+		}
 	}
+}
+
+// connacks are the answers of a target, in MQTT 5 with a Receive Maximum of 2.
+func connacks() map[link.Version][]byte {
+	return map[link.Version][]byte{link.V311: mqtt.AppendConnack(nil, false, 0), link.V5: []byte("\x20\x06\x00\x00\x03\x21\x00\x02")}
 }
 
 // What a target never acknowledges does not grow without end: the packet after the ten thousandth is not sent, and waited for as they are.
 func TestUnacknowledged(t *testing.T) {
+	for version, connack := range connacks() {
+		unacknowledged(t, version, connack)
+	}
+}
+
+func unacknowledged(t *testing.T, version link.Version, connack []byte) {
 	near, far := memnet.Pipe()
 	defer far.Close()
-	if _, err := far.Write(mqtt.AppendConnack(nil, false, 0)); err != nil {
+	if _, err := far.Write(connack); err != nil {
 		t.Fatal(err)
 	}
 	c, err := lean.New().Connect(t.Context(), link.Options{
-		ClientID: "dev", Dial: func(context.Context) (net.Conn, error) { return near, nil }, Handler: func(link.Message) {},
+		ClientID: "dev", Version: version, Dial: func(context.Context) (net.Conn, error) { return near, nil }, Handler: func(link.Message) {},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -71,3 +95,7 @@ func TestUnacknowledged(t *testing.T) {
 		t.Errorf("%d of 10,000 have ended with the connection", ended)
 	}
 }
+
+func TestFive(t *testing.T) { suite().RunFive(t) }
+
+func TestSessions(t *testing.T) { suite().RunSessions(t) }

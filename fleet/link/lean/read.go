@@ -6,51 +6,50 @@ import (
 	"net"
 	"slices"
 	"time"
-	"unsafe"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
+	"github.com/twinfleet/twinfleet/internal/mqtt/v5"
 )
 
 // maxPacket bounds an incoming packet, in bytes.
 const maxPacket = 4 << 20
 
-// readConnack reads the answer to CONNECT, and not a byte more. Brokers of MQTT 5 alone send a longer one, and have the return
-// code in the same place.
-func readConnack(nc net.Conn) error {
+// readConnack reads the answer to CONNECT, and not a byte more, and returns its body, of two bytes or more. Brokers of MQTT 5 alone
+// send a longer one to clients of 3.1.1 too, and have the return code in the same place.
+func readConnack(nc net.Conn, o link.Options) ([]byte, error) {
 	var b [4]byte
 	if n, err := io.ReadFull(nc, b[:]); err != nil {
 		if n > 0 && b[0] != byte(mqtt.CONNACK)<<4 {
-			return stranger(b[:n])
+			return nil, stranger(b[:n])
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return errors.Join(link.ErrNoConnack, io.EOF)
+			return nil, noConnack(o, io.EOF)
 		}
-		return err
+		return nil, err
 	}
 	if b[0] != byte(mqtt.CONNACK)<<4 {
-		return stranger(b[:])
+		return nil, stranger(b[:])
 	}
 	head, size, err := connackSize(nc, b[:])
 	switch {
 	case err != nil:
-		return err
+		return nil, err
+	case o.Version == link.V5 && size > limit(o):
+		return nil, link.ErrPacketMaximum
 	case size > maxPacket:
-		return link.ErrPacketSize
+		return nil, link.ErrPacketSize
 	case size < 2:
-		return link.ErrNotMQTT
+		return nil, link.ErrNotMQTT
 	}
 	body := make([]byte, size)
 	if n := copy(body, head); n < size {
 		if _, err := io.ReadFull(nc, body[n:]); err != nil {
-			return errors.Join(link.ErrNoConnack, err)
+			return nil, noConnack(o, err)
 		}
 	}
-	if code := body[1]; code != 0 {
-		return &link.RefusedError{Code: code}
-	}
-	return nil
+	return body, nil
 }
 
 // connackSize reads the rest of the length of a packet whose first bytes are there, and returns what of its body is.
@@ -87,11 +86,16 @@ func (c *conn) Serve(over func(error)) {
 }
 
 // Take implements wire.Owner.
-func (c *conn) Take(b []byte) error { return c.joiner.Feed(b, maxPacket, c.take) }
+func (c *conn) Take(b []byte) error {
+	check, most := c.check()
+	return c.joiner.FeedAs(check, b, most, c.take)
+}
 
 // Fail implements wire.Owner: it ends the connection.
 func (c *conn) Fail(why error) {
 	switch {
+	case errors.Is(why, framing.ErrTooLarge) && c.v5() != nil:
+		why = link.ErrPacketMaximum
 	case errors.Is(why, framing.ErrTooLarge):
 		why = link.ErrPacketSize
 	case errors.Is(why, mqtt.ErrProtocol):
@@ -99,16 +103,22 @@ func (c *conn) Fail(why error) {
 	}
 	c.wire.Lock()
 	defer c.wire.Unlock()
-	c.wire.End(why)
+	if !c.farewell(why) {
+		c.wire.End(why)
+	}
 }
 
 // Finished implements wire.Owner: it tells all who wait that the connection is over.
 func (c *conn) Finished() {
 	c.pinging.Stop()
 	c.wire.Lock()
-	why, ours, left := c.wire.Over(), c.ours, c.awaited
+	why, ours := c.wire.Over(), c.ours
+	left, kept := c.leave()
 	c.awaited = nil
 	c.wire.Unlock()
+	if kept != nil {
+		c.session.Leave(kept)
+	}
 	for _, a := range left {
 		a.done(link.LostBecause(why))
 	}
@@ -128,26 +138,31 @@ func (c *conn) take(p mqtt.Packet) error {
 	if over != nil {
 		return over
 	}
+	if c.v5() != nil {
+		return c.take5(p)
+	}
 	switch p.Type {
 	case mqtt.PUBLISH:
-		return c.arrived(p)
-	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBCOMP:
+		var m mqtt.Publish
+		if err := mqtt.DecodePublish(p, &m); err != nil {
+			return err
+		}
+		return c.arrived(m.PacketID, link.Message{Topic: stringOf(m.Topic), Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
+	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
 		id, err := mqtt.DecodeAck(p.Body)
 		if err != nil {
 			return err
 		}
-		c.acknowledged(p.Type, id)
-	case mqtt.PUBREL:
-		id, err := mqtt.DecodeAck(p.Body)
-		if err != nil {
-			return err
+		if p.Type == mqtt.PUBREL {
+			c.released(id)
+		} else {
+			c.acknowledged(p.Type, id, 0)
 		}
-		c.wire.Lock()
-		defer c.wire.Unlock()
-		c.received = slices.DeleteFunc(c.received, func(x uint16) bool { return x == id })
-		c.answer(mqtt.PUBCOMP, id)
 	case mqtt.SUBACK:
-		return c.subscribed(p.Body)
+		if len(p.Body) < 3 {
+			return link.ErrSuback
+		}
+		return c.subscribed(uint16(p.Body[0])<<8|uint16(p.Body[1]), p.Body[2:])
 	case mqtt.PINGRESP:
 		c.pong()
 	case mqtt.UNSUBACK: // of nobody
@@ -157,30 +172,43 @@ func (c *conn) take(p mqtt.Packet) error {
 	return nil
 }
 
-// answer sends an acknowledgement. The caller holds the lock.
-func (c *conn) answer(t mqtt.Type, id uint16) {
-	if c.unsent() == nil {
-		c.send(func(b []byte) []byte { return mqtt.AppendAck(b, t, id) })
+// answer sends an acknowledgement; code is of MQTT 5, and 0 for all is well. The caller holds the lock.
+func (c *conn) answer(t mqtt.Type, id uint16, code byte) {
+	if c.shut() == nil {
+		c.send(func(b []byte) []byte { return v5.AppendAck(b, t, id, code) })
 	}
 }
 
-// arrived hands on a message, and says that it has it. One with QoS 2 that comes once more before its PUBREL is the same
-// (MQTT 3.1.1 section 4.3.3).
-func (c *conn) arrived(p mqtt.Packet) error {
-	var m mqtt.Publish
-	if err := mqtt.DecodePublish(p, &m); err != nil {
-		return err
+// released ends what the target sent with QoS 2.
+func (c *conn) released(id uint16) {
+	c.wire.Lock()
+	defer c.wire.Unlock()
+	code := byte(0)
+	if i := slices.Index(c.received, id); i >= 0 {
+		c.received = slices.Delete(c.received, i, i+1)
+	} else if c.v5() != nil {
+		code = v5.PacketIDNotFound
 	}
+	c.answer(mqtt.PUBCOMP, id, code)
+}
+
+// arrived hands on a message, and says that it has it. One with QoS 2 that comes once more before its PUBREL is the same
+// (section 4.3.3 of both versions).
+func (c *conn) arrived(id uint16, m link.Message) error {
 	fresh := true
 	if m.QoS == 2 {
 		c.wire.Lock()
-		if fresh = !slices.Contains(c.received, m.PacketID); fresh {
-			c.received = append(c.received, m.PacketID)
+		if fresh = !slices.Contains(c.received, id); fresh {
+			c.received = append(c.received, id)
 		}
+		f, n := c.v5(), len(c.received)
 		c.wire.Unlock()
+		if f != nil && n > f.receives {
+			return link.ErrReceiveMax
+		}
 	}
 	if fresh {
-		c.handler(link.Message{Topic: unsafe.String(unsafe.SliceData(m.Topic), len(m.Topic)), Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
+		c.handler(m)
 	}
 	if m.QoS > 0 {
 		t := mqtt.PUBACK
@@ -189,27 +217,38 @@ func (c *conn) arrived(p mqtt.Packet) error {
 		}
 		c.wire.Lock()
 		defer c.wire.Unlock()
-		c.answer(t, m.PacketID)
+		c.answer(t, id, 0)
 	}
 	return nil
 }
 
-// acknowledged ends what a packet acknowledges; nothing is known of what is not waited for.
-func (c *conn) acknowledged(t mqtt.Type, id uint16) {
+// acknowledged ends what a packet acknowledges, or with a code of MQTT 5 refuses; nothing is known of what is not waited for.
+func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte) {
 	c.wire.Lock()
 	i := c.find(id)
-	if i < 0 || c.awaited[i].by != t {
+	if i < 0 || c.awaited[i].by != t || c.awaited[i].due != sent && t != mqtt.PUBCOMP {
+		if t == mqtt.PUBREC && i < 0 && c.v5() != nil && code < v5.Unspecified {
+			c.answer(mqtt.PUBREL, id, v5.PacketIDNotFound)
+		}
 		c.wire.Unlock()
 		return
 	}
-	if t == mqtt.PUBREC {
-		c.awaited[i].by = mqtt.PUBCOMP
-		c.answer(mqtt.PUBREL, id)
+	if t == mqtt.PUBREC && code < v5.Unspecified {
+		c.awaited[i].by, c.awaited[i].kept = mqtt.PUBCOMP, nil
+		c.answer(mqtt.PUBREL, id, 0)
 		c.wire.Unlock()
 		return
 	}
+	counts := c.awaited[i].due == sent // among what the target has unacknowledged on this connection (section 4.9)
 	done := c.forget(i)
+	if counts {
+		c.credit()
+	}
 	c.wire.Unlock()
+	if code >= v5.Unspecified && t != mqtt.PUBCOMP { // whose failure says that the target has ended it before (section 3.7.2.1)
+		done(&link.RefusedError{Code: code, Message: true})
+		return
+	}
 	done(nil)
 }
 
@@ -221,18 +260,14 @@ func (c *conn) forget(i int) func(error) {
 }
 
 // subscribed ends a SUBSCRIBE.
-func (c *conn) subscribed(body []byte) error {
-	if len(body) < 3 {
-		return link.ErrSuback
-	}
-	id, codes := uint16(body[0])<<8|uint16(body[1]), body[2:]
+func (c *conn) subscribed(id uint16, codes []byte) error {
 	c.wire.Lock()
 	i := c.find(id)
 	if i < 0 || c.awaited[i].by != mqtt.SUBACK {
 		c.wire.Unlock()
 		return nil
 	}
-	if len(codes) != c.awaited[i].filters {
+	if len(codes) != int(c.awaited[i].filters) {
 		c.wire.Unlock()
 		return link.ErrSuback // who waits is told when the connection is over
 	}

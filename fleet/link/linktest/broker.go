@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -25,12 +24,12 @@ type session struct {
 func (s *Suite) open(t *testing.T, dial link.Dialer, id string, change func(*link.Options)) *session {
 	t.Helper()
 	c := &session{messages: make(chan link.Message, 2000), over: make(chan error, 1)}
-	o := link.Options{ClientID: id, KeepAlive: time.Minute, CleanSession: true, Dial: dial, Handler: func(m link.Message) {
-		m.Topic, m.Payload = strings.Clone(m.Topic), bytes.Clone(m.Payload)
-		c.messages <- m
-	}}
+	o := link.Options{ClientID: id, KeepAlive: time.Minute, CleanSession: true, Dial: dial, Handler: func(m link.Message) { c.messages <- *keep(&m) }}
 	if change != nil {
 		change(&o)
+	}
+	if o.Version = s.Version; o.Version == link.V5 && !o.CleanSession && o.SessionExpiry == 0 {
+		o.SessionExpiry = time.Hour // as MQTT 3.1.1 has it, or nearly so
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

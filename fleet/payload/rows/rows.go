@@ -59,10 +59,17 @@ func (r *Rows) Row(n int) []byte {
 	return r.text[start:r.ends[n]:r.ends[n]]
 }
 
+// Longest is the bytes of the longest row.
+func (r *Rows) Longest() (most int) {
+	for i := range r.ends {
+		most = max(most, len(r.Row(i)))
+	}
+	return most
+}
+
 // Append appends the row of the context's device and message.
 func (r *Rows) Append(dst []byte, c *payload.Context) []byte {
-	n := (int64(c.Index) + c.Seq - 1) % int64(len(r.ends))
-	return append(dst, r.Row(int(n))...)
+	return append(dst, r.Row(c.Row(len(r.ends)))...)
 }
 
 // Read reads a file. With the ending .csv or .tsv its first line names the members of the objects that its

@@ -43,6 +43,9 @@ func Stamp(body, run []byte, m Mark) []byte {
 	return append(out, rest...)
 }
 
+// Size is how many bytes Stamp adds to an object that has members.
+func Size(run []byte, m Mark) int { return len(member) - 1 + len(Append(nil, run, m)) + len(`",`) }
+
 // Append appends the text of a mark, which is the value of the member and of the user property.
 func Append(out, run []byte, m Mark) []byte {
 	out = append(out, run...)

@@ -29,6 +29,19 @@ func ExampleText() {
 	// {17 2 42} true
 }
 
+// What a mark takes is known before.
+func TestSize(t *testing.T) {
+	const body = `{"a":1}`
+	for _, run := range []string{"", "q7f3k-"} {
+		for _, n := range []int{0, 9, 10, 12345678} {
+			m := mark.Mark{Device: n, Turn: int64(n)}
+			if got, want := mark.Size([]byte(run), m), len(mark.Stamp([]byte(body), []byte(run), m))-len(body); got != want {
+				t.Errorf("the mark of message %d takes %d bytes; it is said to take %d", n, want, got)
+			}
+		}
+	}
+}
+
 // A marked payload stays a JSON object, and is known by its own run alone.
 func TestMarksAreOfOneRun(t *testing.T) {
 	for _, body := range []string{"{}", "{ }", `{"a":1}`, "{\n\t\"a\": {}}"} {

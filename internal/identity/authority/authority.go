@@ -37,15 +37,15 @@ type Authority struct {
 	chain [][]byte // what devices send after their own certificates: from cert to below a root
 }
 
-// Parse reads an authority's certificate and key, both in PEM. The file of the certificate may hold those of
+// Parse reads an authority's certificate and key, both in PEM; the password, which may be empty, is the key's. The file of the certificate may hold those of
 // the authorities above it, too: devices send them with their own, but for a root. Errors match ErrAuthority and never
 // hold the key.
-func Parse(certs, key []byte) (*Authority, error) {
+func Parse(certs, key []byte, password string) (*Authority, error) {
 	all, err := pemfile.Certificates(certs)
 	if err != nil {
 		return nil, fmt.Errorf("%w: ca: %w", ErrAuthority, err)
 	}
-	signer, err := pemfile.Key(key)
+	signer, err := pemfile.LoadKey(key, password)
 	if err != nil {
 		return nil, fmt.Errorf("%w: key: %w", ErrAuthority, err)
 	}

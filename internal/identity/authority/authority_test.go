@@ -75,7 +75,7 @@ func TestDevicesSendIntermediates(t *testing.T) {
 		"in another order":   {[]*Authority{root, stranger, middle, low}, low, []*Authority{low, middle}},
 		"signed by a middle": {[]*Authority{middle, low}, middle, []*Authority{middle}},
 	} {
-		a, err := Parse(certPEM(tt.files...), keyPEM(t, tt.by.key, "PRIVATE KEY"))
+		a, err := Parse(certPEM(tt.files...), keyPEM(t, tt.by.key, "PRIVATE KEY"), "")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -137,7 +137,7 @@ func TestFormsOfAuthorities(t *testing.T) {
 		"UTF-16": {append(utf16, 0), key}, "text before": {append([]byte("subject=CN = ec\n"), cert...), key},
 		"key and certificate in one": {append(key, cert...), append(cert, key...)},
 	} {
-		if _, err := Parse(pair[0], pair[1]); err != nil {
+		if _, err := Parse(pair[0], pair[1], ""); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -147,8 +147,8 @@ func TestFormsOfAuthorities(t *testing.T) {
 		cert, key []byte
 		want      string
 	}{
-		"encrypted":           {cert, pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("hush")}), "openssl pkey -in"},
-		"encrypted, old form": {cert, old, "openssl pkey -in"},
+		"encrypted":           {cert, pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("hush")}), "give its password in key_password"},
+		"encrypted, old form": {cert, old, "give its password in key_password"},
 		"DER":                 {ec.cert.Raw, key, "openssl x509 -inform DER"},
 		"a key for a ca":      {key, key, "no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----, but private key"},
 		"a ca for a key":      {cert, cert, "key: there is no key in PEM form"},
@@ -156,7 +156,7 @@ func TestFormsOfAuthorities(t *testing.T) {
 		"a broken key":        {cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("hush")}), "the private key cannot be read"},
 		"a broken ca":         {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("hush")}), key, "certificate 1:"},
 	} {
-		_, err := Parse(tt.cert, tt.key)
+		_, err := Parse(tt.cert, tt.key, "")
 		if !errors.Is(err, ErrAuthority) || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%s: %v; want %s", name, err, tt.want)
 		}
@@ -174,7 +174,7 @@ func TestAuthority(t *testing.T) {
 	}
 	asPEM := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
 	cert, key := asPEM("CERTIFICATE", a.cert.Raw), asPEM("PRIVATE KEY", keyDER)
-	second, err := Parse(cert, key)
+	second, err := Parse(cert, key, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestAuthority(t *testing.T) {
 		"another's key":    {cert, asPEM("PRIVATE KEY", leafKey)},
 		"not an authority": {asPEM("CERTIFICATE", made.Certificate[0]), asPEM("PRIVATE KEY", leafKey)},
 	} {
-		if _, err := Parse(pair[0], pair[1]); !errors.Is(err, ErrAuthority) {
+		if _, err := Parse(pair[0], pair[1], ""); !errors.Is(err, ErrAuthority) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -40,24 +40,32 @@ func Certificates(b []byte) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// Key reads a private key in PEM. Its errors say nothing of the key.
-func Key(b []byte) (crypto.Signer, error) {
+// errNoKey is said of a file without a key.
+var errNoKey = errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
+
+// LoadKey reads a private key in PEM: PKCS #8, PKCS #1 or SEC 1, the first one that there is. The password, which may be empty, opens one that is
+// encrypted, with PBES2 or in the older form of OpenSSL. Its errors say nothing of the key, nor of the password; ErrPassword and
+// ErrWrongPassword are among them.
+func LoadKey(b []byte, password string) (crypto.Signer, error) {
 	text, err := table.Text(b)
 	if err != nil {
-		return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
+		return nil, errNoKey
 	}
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			continue // such as EC PARAMETERS
+		switch {
+		case !strings.HasSuffix(block.Type, "PRIVATE KEY"): // such as EC PARAMETERS
+			continue
+		case encrypted(block):
+			return decrypt(block, password)
+		default:
+			return signerOf(block)
 		}
-		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-			return nil, errors.New("it is encrypted, and nobody is there to give its password; decrypt it into another file that only you may read: openssl " +
-				"pkey -in FILE -out OTHER")
-		}
-		return signerOf(block)
 	}
-	return nil, errors.New("there is no key in PEM form, which begins with -----BEGIN PRIVATE KEY-----")
+	return nil, errNoKey
 }
+
+// errNoSigner is said of a key of another purpose.
+var errNoSigner = errors.New("it cannot sign")
 
 func signerOf(block *pem.Block) (crypto.Signer, error) {
 	var key any
@@ -75,7 +83,7 @@ func signerOf(block *pem.Block) (crypto.Signer, error) {
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, errors.New("it cannot sign")
+		return nil, errNoSigner
 	}
 	return signer, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -29,6 +30,51 @@ func Template(into **payload.Template) language.Value {
 			*into = t
 		}
 	}}
+}
+
+// Draft is the content of a message as it is written. It waits for the rows that its templates may ask for, which may stand in the file
+// behind it.
+type Draft struct {
+	document any    // an object or a list, which are sent as JSON; nil for a text
+	text     string // which is sent as it is
+}
+
+// Content is the content of a message: an object or a list, which becomes JSON, or what else there is, which is a text.
+func Content(into **Draft) language.Value {
+	return language.Value{Form: form.Content, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!binary" {
+			r.Fail(path, n, "the tag !!binary means nothing here; write the bytes into a file, and its name into payload_bytes: {file: …}")
+			return
+		}
+		if n.Kind == yaml.ScalarNode {
+			s, ok := r.Scalar(path, n, `an object, a list or a text, "" for an empty message`, "!!str", "!!int", "!!float", "!!bool")
+			if ok {
+				*into = &Draft{text: s}
+			}
+			return
+		}
+		if v, ok := read(r, path, n); ok {
+			*into = &Draft{document: v}
+		}
+	}}
+}
+
+// Compile compiles a draft that stands at a path, with rows, which may be nil. Mistakes are problems; it is nil then.
+func (d *Draft) Compile(r *language.Reader, path string, data *rows.Rows) *payload.Template {
+	var c payload.Compiler
+	if data != nil {
+		c.Data = data
+	}
+	if d.document == nil {
+		return told(r, path, func() (*payload.Template, error) { return c.CompileText(d.text) })
+	}
+	return told(r, path, func() (*payload.Template, error) { return c.Compile(d.document) })
+}
+
+// Has reports whether the draft is an object with a member of a name.
+func (d *Draft) Has(name string) bool {
+	object, _ := d.document.(payload.Object)
+	return slices.ContainsFunc(object, func(m payload.Member) bool { return m.Name == name })
 }
 
 // Constant is an object that is sent as it is.
@@ -79,18 +125,26 @@ func Rows(into **rows.Rows) language.Value {
 	}}
 }
 
-// compile compiles a node as a template; each of its mistakes is a problem at its own place.
+// compile compiles a node as a template.
 func compile(r *language.Reader, path string, n *yaml.Node) *payload.Template {
 	v, ok := read(r, path, n)
 	if !ok {
 		return nil
 	}
-	t, err := payload.Compile(v)
+	return told(r, path, func() (*payload.Template, error) { return payload.Compile(v) })
+}
+
+// told is a template that is compiled; each of its mistakes is a problem at its own place.
+func told(r *language.Reader, path string, compile func() (*payload.Template, error)) *payload.Template {
+	t, err := compile()
 	for _, one := range unjoin(err) {
 		var mistake *payload.Error
 		if errors.As(one, &mistake) {
 			at := path
-			if mistake.Path != "" {
+			switch {
+			case strings.HasPrefix(mistake.Path, "["):
+				at += mistake.Path
+			case mistake.Path != "":
 				at = language.Join(path, mistake.Path)
 			}
 			r.FailAt(at, problem.Place{}, "%v", mistake.Err)
@@ -117,6 +171,10 @@ func read(r *language.Reader, path string, n *yaml.Node) (any, bool) {
 		before := r.Problems()
 		object := make(payload.Object, 0, len(n.Content)/2)
 		r.Pairs(path, n, func(key string, k, v *yaml.Node) {
+			if k.Kind == yaml.MappingNode {
+				r.Fail(path, k, "expected the name of a member, found an object; a template stands in quotes, as in \"{{ seq }}\"")
+				return
+			}
 			if k.Kind != yaml.ScalarNode || k.Value == "<<" && k.Style == 0 {
 				r.Fail(path, k, "expected the name of a member, found %s; names are texts, and << merges nothing here", language.KindName(k))
 				return

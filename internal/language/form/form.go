@@ -2,6 +2,7 @@
 package form
 
 import (
+	"math"
 	"strconv"
 	"strings"
 )
@@ -14,6 +15,7 @@ const (
 	Text    Form = "text"
 	Name    Form = "name"
 	Count   Form = "whole number"
+	CountOr Form = "whole number, or a word"
 	Devices Form = "number of devices"
 	Goals   Form = "number of devices, one by group, or a shape"
 	Switch  Form = "true or false"
@@ -30,7 +32,11 @@ const (
 	Map     Form = "object by name"
 	Texts   Form = "list of texts"
 	Bytes   Form = "bandwidth"
+	Size    Form = "size"
+	Content Form = "object, list or text"
 	Bounds  Form = "thresholds by operation"
+
+	TextsByName Form = "text by name"
 
 	RateShape    Form = "rate, or a shape"
 	RatePoints   Form = "list of times with rates"
@@ -59,6 +65,8 @@ func (f Form) Pattern() string {
 		return `^[0-9.]+/[smh]$`
 	case Bytes:
 		return `^[0-9.]+ ?(B|KB|MB|KiB|MiB|kbit|Mbit)/s$`
+	case Size:
+		return `^[0-9.]+ ?(B|KB|MB|KiB|MiB)$`
 	}
 	return ""
 }
@@ -120,4 +128,28 @@ func ParseBandwidth(s string) (bytes float64, ok bool) {
 		return 0, false
 	}
 	return v * unit, true
+}
+
+// ParseSize reads a number of bytes such as 512B, 64KB, 1KiB or 1.5MiB: whole ones, less than a terabyte.
+func ParseSize(s string) (bytes int, ok bool) {
+	number := strings.TrimRight(s, "BKMi")
+	unit := map[string]float64{"B": 1, "KB": 1e3, "MB": 1e6, "KiB": 1 << 10, "MiB": 1 << 20}[s[len(number):]]
+	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil || unit == 0 || !(v >= 0 && v*unit < 1e12) || v*unit != math.Trunc(v*unit) {
+		return 0, false
+	}
+	return int(v * unit), true
+}
+
+// FormatSize is a number of bytes as ParseSize reads it: in the largest unit of which it is a whole number.
+func FormatSize(bytes int) string {
+	for _, unit := range []struct {
+		size int
+		name string
+	}{{1 << 20, "MiB"}, {1e6, "MB"}, {1 << 10, "KiB"}, {1e3, "KB"}} {
+		if bytes >= unit.size && bytes%unit.size == 0 {
+			return strconv.Itoa(bytes/unit.size) + unit.name
+		}
+	}
+	return strconv.Itoa(bytes) + "B"
 }

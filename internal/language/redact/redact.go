@@ -12,7 +12,7 @@ import (
 // hidden stands for a secret.
 const hidden = "[hidden]"
 
-// Copy is a file without secrets: the values of the keys of that name, and those within connection strings and addresses. What
+// Copy is a file without secrets: the values of the keys of that name, all that is in their objects, and those within connection strings and addresses. What
 // the environment fills stays as it is written.
 func Copy(root *yaml.Node, secretKeys ...string) *yaml.Node { return under("", root, secretKeys) }
 
@@ -24,7 +24,11 @@ func under(key string, n *yaml.Node, secretKeys []string) *yaml.Node {
 		switch {
 		case n.Kind == yaml.MappingNode && i%2 == 0:
 		case n.Kind == yaml.MappingNode:
-			out.Content[i] = under(n.Content[i-1].Value, child, secretKeys)
+			name := n.Content[i-1].Value
+			if slices.Contains(secretKeys, key) {
+				name = key
+			}
+			out.Content[i] = under(name, child, secretKeys)
 		default:
 			out.Content[i] = under(key, child, secretKeys)
 		}
@@ -37,12 +41,29 @@ func under(key string, n *yaml.Node, secretKeys []string) *yaml.Node {
 
 // text is a value without what is secret in it, which may be all of it.
 func text(value string, secret bool) string {
-	if secret && !regexp.MustCompile(`^\$\{[^}]*\}$`).MatchString(value) {
+	if secret && !regexp.MustCompile(variable).MatchString(value) {
 		return hidden
 	}
 	value = regexp.MustCompile(`(SharedAccess(?:Key|Signature))=[^;$]+`).ReplaceAllString(value, "$1="+hidden)
-	value = regexp.MustCompile(`(://[^/@:]*:)[^/@$]+@`).ReplaceAllString(value, "${1}"+hidden+"@")
+	value = regexp.MustCompile(`://[^/@:\s]*:[^/@\s]+@`).ReplaceAllStringFunc(value, withoutPassword)
 	return withoutQuery(value)
+}
+
+// variable matches what the environment fills, all of it.
+const variable = `^\$\{[^}]*\}$`
+
+// withoutPassword hides the password of a URL's ://user:password@; that of the environment is a name.
+func withoutPassword(info string) string {
+	// A user of the environment may have a colon in it: ${USER:-guest}.
+	rest, user := strings.TrimPrefix(info, "://"), ""
+	if first := regexp.MustCompile(`^\$\{[^}]*\}`).FindString(rest); first != "" {
+		user, rest = first, rest[len(first):]
+	}
+	name, password, ok := strings.Cut(strings.TrimSuffix(rest, "@"), ":")
+	if !ok || regexp.MustCompile(variable).MatchString(password) {
+		return info
+	}
+	return "://" + user + name + ":" + hidden + "@"
 }
 
 // withoutQuery hides the values of a URL's query, where some brokers want a token; those of the environment are names.
@@ -55,7 +76,7 @@ func withoutQuery(value string) string {
 	for i, pair := range pairs {
 		name, secret, named := strings.Cut(pair, "=")
 		switch {
-		case regexp.MustCompile(`^\$\{[^}]*\}$`).MatchString(secret):
+		case regexp.MustCompile(variable).MatchString(secret):
 		case named:
 			pairs[i] = name + "=" + hidden
 		default:

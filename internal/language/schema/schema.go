@@ -64,6 +64,20 @@ func either(what map[string]any) map[string]any {
 	return map[string]any{"anyOf": []any{what, map[string]any{"type": "string", "pattern": fromEnvironment}}}
 }
 
+// choices are words, those that are numbers without quotes too.
+func choices(words []string) []any {
+	var all []any
+	for _, word := range words {
+		all = append(all, word)
+	}
+	for _, word := range words {
+		if language.IsNumber(word) {
+			all = append(all, json.Number(word))
+		}
+	}
+	return all
+}
+
 // points are pairs of a time and a value.
 func points(of map[string]any) map[string]any {
 	pair := map[string]any{"type": "array", "items": []any{pattern(form.Time.Pattern()), of}, "minItems": 2, "maxItems": 2}
@@ -71,8 +85,12 @@ func points(of map[string]any) map[string]any {
 }
 
 func value(v language.Value) map[string]any {
+	if v.Form == form.CountOr {
+		number := map[string]any{"type": "integer", "minimum": json.Number(v.Low), "maximum": json.Number(v.High)}
+		return either(map[string]any{"anyOf": []any{number, map[string]any{"enum": v.Choices}}})
+	}
 	if v.Choices != nil {
-		return either(map[string]any{"enum": v.Choices})
+		return either(map[string]any{"enum": choices(v.Choices)})
 	}
 	if p := v.Form.Pattern(); p != "" {
 		return pattern(p)
@@ -109,9 +127,13 @@ func value(v language.Value) map[string]any {
 		return map[string]any{"type": "object", "additionalProperties": map[string]any{"anyOf": append(one, several)}}
 	case form.Texts:
 		return map[string]any{"type": "array", "items": map[string]any{"type": "string"}}
+	case form.TextsByName:
+		return map[string]any{"type": "object", "additionalProperties": map[string]any{"type": []string{"string", "number"}}}
 	case form.Weights:
 		byName := map[string]any{"type": "object", "additionalProperties": map[string]any{"type": "number"}}
 		return map[string]any{"anyOf": []any{map[string]any{"type": "string"}, byName}}
+	case form.Content:
+		return map[string]any{"type": []string{"object", "array", "string", "number", "boolean"}}
 	case form.Any, form.Map:
 		return map[string]any{"type": "object"}
 	default:

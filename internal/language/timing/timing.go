@@ -60,6 +60,22 @@ func written(d time.Duration) string {
 	return d.String()
 }
 
+// Seconds is a time in whole seconds, which is all that MQTT 5 has.
+func Seconds(into *time.Duration) language.Value {
+	return language.Value{Form: form.Time, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		before := r.Problems()
+		var d time.Duration
+		Duration(&d, 0).Read(r, path, n)
+		switch {
+		case r.Problems() > before:
+		case d%time.Second != 0:
+			r.Fail(path, n, "%s is no whole number of seconds, which is all that MQTT has", n.Value)
+		default:
+			*into = d
+		}
+	}}
+}
+
 // KeepAlive is a time in whole seconds, as many as fit into CONNECT (MQTT 3.1.1 section 3.1.2.10).
 func KeepAlive(into *time.Duration) language.Value {
 	return language.Value{Form: form.Time, Read: func(r *language.Reader, path string, n *yaml.Node) {

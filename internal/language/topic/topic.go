@@ -7,12 +7,23 @@ import (
 	"unicode"
 )
 
+// IndexWidth is how many digits an index has at the least, unless a scenario says otherwise.
+const IndexWidth = 6
+
+// Index is a number as {index} is replaced by it: with zeros before it, for width digits at the least.
+func Index(n, width int) string { return fmt.Sprintf("%0*d", width, n) }
+
 // Fill replaces {device}, {group} and {index} in a template. The index has six digits, as in device ids.
 func Fill(template, device, group string, index int) string {
+	return FillWith(template, device, group, Index(index, IndexWidth))
+}
+
+// FillWith is Fill with an index as it stands.
+func FillWith(template, device, group, index string) string {
 	if !strings.Contains(template, "{") {
 		return template
 	}
-	return strings.NewReplacer("{device}", device, "{group}", group, "{index}", fmt.Sprintf("%06d", index)).Replace(template)
+	return strings.NewReplacer("{device}", device, "{group}", group, "{index}", index).Replace(template)
 }
 
 // Mistakes says what is wrong with a template of a topic, or of a filter, by MQTT 3.1.1 section 4.7 and the names that are

@@ -99,12 +99,12 @@ func TestOverride(t *testing.T) {
 
 // What is shown of a file has no secret in it.
 func TestRedact(t *testing.T) {
-	root := parse(t, "key: s3cret\npassword: ${PASSWORD}\nurl: mqtt://u:s3cret@h/?token=s3cret\nhub: HostName=h;SharedAccessKey=s3cret\nplain: text\n")
-	got := dump(t, redact.Copy(root, "key", "password"))
-	if strings.Contains(got, "s3cret") || !strings.Contains(got, "${PASSWORD}") || !strings.Contains(got, "plain: text") {
+	root := parse(t, "key: s3cret\nheaders: {A: s3cret, B: [s3cret], C: \"${TOKEN}\"}\nproxy: http://u:s3$cret@h:1\nother: http://${U:-u}:${P}@h:1\npassword: ${PASSWORD}\nurl: mqtt://u:s3cret@h/?token=s3cret\nhub: HostName=h;SharedAccessKey=s3cret\nplain: text\n")
+	got := dump(t, redact.Copy(root, "key", "password", "headers"))
+	if strings.Contains(got, "cret") || !strings.Contains(got, "${TOKEN}") || !strings.Contains(got, "http://${U:-u}:${P}@h:1") || !strings.Contains(got, "${PASSWORD}") || !strings.Contains(got, "plain: text") {
 		t.Errorf("%s", got)
 	}
-	if before := dump(t, root); strings.Count(before, "s3cret") != 4 {
+	if before := dump(t, root); strings.Count(before, "s3cret") != 6 {
 		t.Errorf("the file itself was changed: %s", before)
 	}
 }

@@ -76,6 +76,23 @@ func Texts(into *[]string) language.Value {
 	}}
 }
 
+// TextsByName is texts with names, {Name: value}; each is given to add, in the order of the file.
+func TextsByName(add func(name, text string)) language.Value {
+	return language.Value{Form: form.TextsByName, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			r.Fail(path, n, "expected names with texts such as {Name: value}, found %s", language.KindName(n))
+			return
+		}
+		r.Pairs(path, n, func(key string, _, v *yaml.Node) {
+			var s string
+			at := language.Join(path, key)
+			r.Note(at, v)
+			Text(&s).Read(r, at, v)
+			add(key, s)
+		})
+	}}
+}
+
 // Percents is a list of shares in whole percent, such as [50%, 100%], each from 1% to 100%.
 func Percents(into *[]int) language.Value {
 	return language.Value{Form: form.Texts, Read: func(r *language.Reader, path string, n *yaml.Node) {

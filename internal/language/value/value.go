@@ -23,10 +23,14 @@ func Text(into *string) language.Value {
 	}}
 }
 
-// OneOf is one of some words.
+// OneOf is one of some words; those that are numbers need no quotes.
 func OneOf(into *string, choices ...string) language.Value {
+	tags := []string{"!!str"}
+	if slices.ContainsFunc(choices, language.IsNumber) {
+		tags = append(tags, "!!int", "!!float")
+	}
 	return language.Value{Form: form.Text, Choices: choices, Read: func(r *language.Reader, path string, n *yaml.Node) {
-		s, ok := r.Scalar(path, n, strings.Join(choices, " or "), "!!str")
+		s, ok := r.Scalar(path, n, strings.Join(choices, " or "), tags...)
 		if ok && !slices.Contains(choices, s) {
 			r.Fail(path, n, "unknown value %q; %s", s, problem.DidYouMean(s, choices))
 			return
@@ -55,6 +59,21 @@ func Bool(into *bool) language.Value {
 	}}
 }
 
+// Not is true or false, of which the opposite is kept.
+func Not(into *bool) language.Value {
+	v := Bool(into)
+	read := v.Read
+	v.Read = func(r *language.Reader, path string, n *yaml.Node) {
+		before, was := r.Problems(), *into
+		if read(r, path, n); r.Problems() > before {
+			*into = was
+			return
+		}
+		*into = !*into
+	}
+	return v
+}
+
 // Count is a whole number within bounds; it may have underscores between its digits.
 func Count(into *int, low, high int) language.Value {
 	return language.Value{Form: form.Count, Low: strconv.Itoa(low), High: strconv.Itoa(high), Read: func(r *language.Reader, path string, n *yaml.Node) {
@@ -72,6 +91,24 @@ func Count(into *int, low, high int) language.Value {
 			*into = v
 		}
 	}}
+}
+
+// CountOr is a Count, or a word that stands for another number.
+func CountOr(into *int, low, high int, word string, means int) language.Value {
+	number := Count(into, low, high)
+	v := number.As(form.CountOr)
+	v.Choices = []string{word}
+	v.Read = func(r *language.Reader, path string, n *yaml.Node) {
+		switch {
+		case n.Kind == yaml.ScalarNode && n.Value == word:
+			*into = means
+		case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" && !strings.ContainsAny(n.Value, "0123456789"):
+			r.Fail(path, n, "%q is neither a whole number nor %s", n.Value, word)
+		default:
+			number.Read(r, path, n)
+		}
+	}
+	return v
 }
 
 // Seed is a whole number of 64 bits.
@@ -136,5 +173,25 @@ func Bandwidth(into *float64) language.Value {
 			return
 		}
 		*into = v
+	}}
+}
+
+// Size is a number of bytes within bounds.
+func Size(into *int, low, high int) language.Value {
+	least, most := form.FormatSize(low), form.FormatSize(high)
+	return language.Value{Form: form.Size, Low: least, High: most, Read: func(r *language.Reader, path string, n *yaml.Node) {
+		s, ok := r.Scalar(path, n, "a size such as 1KiB", "!!str", "!!int", "!!float")
+		if !ok {
+			return
+		}
+		v, ok := form.ParseSize(s)
+		switch {
+		case !ok:
+			r.Fail(path, n, "%q is no size; write 512B, 64KB or 1KiB", s)
+		case v < low || v > high:
+			r.Fail(path, n, "%s is out of range; use %s to %s", s, least, most)
+		default:
+			*into = v
+		}
 	}}
 }

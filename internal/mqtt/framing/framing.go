@@ -143,9 +143,18 @@ func checkHeader(t mqtt.Type, flags byte, length int) error {
 	return nil
 }
 
+// Check holds the flags and lengths that a version of MQTT fixes for a type: header is how many bytes the fixed header has, length how
+// many come after it.
+type Check func(t mqtt.Type, flags byte, header, length int) error
+
+// V311 is the Check of MQTT 3.1.1.
+func V311(t mqtt.Type, flags byte, _, length int) error { return checkHeader(t, flags, length) }
+
 // Cut cuts the first packet off b, of which it is a part, and returns how many bytes it takes; 0 when more have to come first. A
 // packet may have up to most bytes after its header; DefaultMaxPacket when 0. Errors are those of Reader.Next.
-func Cut(b []byte, most int) (p mqtt.Packet, n int, err error) {
+func Cut(b []byte, most int) (p mqtt.Packet, n int, err error) { return cut(b, most, V311) }
+
+func cut(b []byte, most int, check Check) (p mqtt.Packet, n int, err error) {
 	if most == 0 {
 		most = DefaultMaxPacket
 	}
@@ -168,7 +177,7 @@ func Cut(b []byte, most int) (p mqtt.Packet, n int, err error) {
 		return p, 0, fmt.Errorf("%w: %d bytes; at most %d are taken", ErrTooLarge, length, most)
 	}
 	p = mqtt.Packet{Type: mqtt.Type(b[0] >> 4), Flags: b[0] & 0x0f}
-	if err := checkHeader(p.Type, p.Flags, length); err != nil {
+	if err := check(p.Type, p.Flags, header, length); err != nil {
 		return mqtt.Packet{}, 0, err
 	}
 	if len(b) < header+length {

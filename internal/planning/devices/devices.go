@@ -62,7 +62,7 @@ func connections(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 			c.Free = g.Over() == target.HTTPS // which has no connections in the sense of a hub
 			add(metrics.OpConnect, -1)
 			c.Free = false
-			if twins || len(g.Subscribe.Topics) > 0 {
+			if twins || g.Listens() {
 				add(metrics.OpSubscribe, -1)
 			}
 			if twins {
@@ -229,14 +229,27 @@ func reports(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	return of(metrics.OpTwinReport, all)
 }
 
+// sent are messages of the n-th kind that every device of the i-th group sends on its own.
+func sent(sc *scenario.Scenario, i int, s *demand.Part, n int, k *scenario.Kind) demand.Demand {
+	d := periodic(sc, i, s, k.Every, k.Sync, func(t *walk.Tally) float64 { return t.Messages[n] })
+	if d.Group != "" {
+		d.Group = k.Series(&sc.Fleet.Groups[i])
+	}
+	return d
+}
+
 func telemetry(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	all := []demand.Demand{demand.Drawn(demand.Rated(s.TelemetryRate, s), s, sc.Messages(s.Number))}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		d := periodic(sc, i, s, g.Telemetry.Every, g.Telemetry.Sync, func(t *walk.Tally) float64 { return t.Messages })
-		d.Bytes = rendered(g.Telemetry.Payload)
-		all[0].Bytes = max(all[0].Bytes, d.Bytes)
-		all = append(all, d)
+		for n, k := range g.Kinds() {
+			d := sent(sc, i, s, n, &k)
+			d.Bytes = rendered(k.Source(), g)
+			if n == 0 {
+				all[0].Bytes = max(all[0].Bytes, d.Bytes)
+			}
+			all = append(all, d)
+		}
 	}
 	return of(metrics.OpTelemetry, all)
 }
@@ -251,24 +264,26 @@ func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	}
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
-		n := float64(g.Telemetry.Deliveries)
-		if n == 0 {
-			continue
-		}
-		own := periodic(sc, i, s, g.Telemetry.Every, g.Telemetry.Sync, func(t *walk.Tally) float64 { return t.Messages })
-		asked := demand.Drawn(demand.Rated(s.TelemetryRate, s), s, sc.Messages(s.Number))
-		part := 0.0
-		if slices.Contains(takers, g.Name) {
-			part = float64(g.Count) / float64(devices)
-		}
-		asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected are not delivered
-		for _, d := range []demand.Demand{own, asked} {
-			if d.Paused {
-				continue // what is not sent is not delivered
+		for number, k := range g.Kinds() {
+			n := k.Copies()
+			if n == 0 {
+				continue
 			}
-			d.Group, d.Bytes = g.Name, -1
-			d.Total, d.Peak = d.Total*n, d.Peak*n
-			all = append(all, d)
+			own := sent(sc, i, s, number, &k)
+			asked := demand.Drawn(demand.Rated(s.TelemetryRate, s), s, sc.Messages(s.Number))
+			part := 0.0
+			if number == 0 && slices.Contains(takers, g.Name) {
+				part = float64(g.Count) / float64(devices)
+			}
+			asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected are not delivered
+			for _, d := range []demand.Demand{own, asked} {
+				if d.Paused {
+					continue // what is not sent is not delivered
+				}
+				d.Group, d.Bytes = k.Series(g), -1
+				d.Total, d.Peak = d.Total*n, d.Peak*n
+				all = append(all, d)
+			}
 		}
 	}
 	return of(metrics.OpDelivery, all)
@@ -281,17 +296,30 @@ func of(op metrics.Operation, all []demand.Demand) []demand.Demand {
 	return all
 }
 
-// rendered is the size of a message made from a template.
-func rendered(t *payload.Template) int {
-	if t == nil {
+// rendered is how many bytes a group's messages from a source have on average: as many as it says, or as examples have.
+func rendered(source payload.Source, g *scenario.Group) int {
+	switch x := source.(type) {
+	case nil:
 		return len("{}")
+	case interface{ Mean() int }:
+		return x.Mean()
+	case *payload.Filled:
+		return max(x.Size(), rendered(x.Source(), g))
 	}
-	return len(t.Append(nil, &payload.Context{Device: "device-000000", Seq: 1000, Now: time.Unix(0, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1))}))
+	const examples = 100
+	c := &payload.Context{Device: g.DeviceID(0), Group: g.Name, Now: time.Unix(1e9, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1)), Chance: 1}
+	sum, buffer := 0, []byte(nil)
+	for i := range examples {
+		c.Seq = int64(1000 + i)
+		buffer = source.Append(buffer[:0], c)
+		sum += len(buffer)
+	}
+	return (sum + examples - 1) / examples
 }
 
 func reportSize(g *scenario.Group) int {
 	if g.Report.Properties == nil {
 		return reportBytes
 	}
-	return reportBytes + rendered(g.Report.Properties)
+	return reportBytes + rendered(g.Report.Properties, g)
 }

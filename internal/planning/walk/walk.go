@@ -24,10 +24,11 @@ const (
 
 // Tally is what becomes due in one stage in one group.
 type Tally struct {
-	Connects          [Causes]float64 // by their cause
-	Firsts            float64         // of those who arrive: that never were there before
-	Reports, Messages float64         // on the devices' own schedules
-	Renewals          float64         // of tokens, on the connections that there are
+	Connects [Causes]float64 // by their cause
+	Firsts   float64         // of those who arrive: that never were there before
+	Reports  float64         // on the devices' own schedules
+	Messages []float64       // likewise, by kind, as scenario.Group.Kinds has them
+	Renewals float64         // of tokens, on the connections that there are
 }
 
 // Walk follows every device through the stages, by the calendar that the run goes by, and counts what becomes
@@ -63,7 +64,10 @@ const (
 )
 
 // cursors are how far a device went through what it does on its own.
-type cursors struct{ reports, messages schedule.Cursor }
+type cursors struct {
+	reports  schedule.Cursor
+	messages []schedule.Cursor // by kind
+}
 
 // Of walks through a scenario; nil when that would take too long.
 func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
@@ -73,6 +77,9 @@ func Of(sc *scenario.Scenario, spans []span.Span) *Walk {
 	}
 	for i := range sc.Fleet.Groups {
 		w.groups = append(w.groups, slices.Repeat([]int{i}, sc.Fleet.Groups[i].Count)...)
+	}
+	for i := range w.tallies {
+		w.tallies[i].Messages = make([]float64, 1+len(sc.Fleet.Groups[i%len(sc.Fleet.Groups)].Messages))
 	}
 	w.devices = make([]walker, len(w.groups))
 	order, roster := sc.Roster()
@@ -151,7 +158,12 @@ func (w *Walk) live(index int, cuts []cut, from start, to time.Duration) {
 	var ends, offline time.Duration // of the session, which begins with the next connection when ends is below 0
 	ends = -1
 	var done cursors // from the run's start: each life of a device goes through it anew
-	defer func() { w.draws -= done.reports.Turns() + done.messages.Turns() }()
+	defer func() {
+		w.draws -= done.reports.Turns()
+		for i := range done.messages {
+			w.draws -= done.messages[i].Turns()
+		}
+	}()
 	for w.left--; w.left >= 0 && w.draws >= 0; w.left-- {
 		w.At(stage, w.groups[index]).Connects[why]++
 		end, next := to, Causes
@@ -222,15 +234,22 @@ func (w *Walk) renew(index int, g *scenario.Group, from, to time.Duration) {
 
 // due counts what a device does on its own schedules.
 func (w *Walk) due(index int, g *scenario.Group, done *cursors, from, to time.Duration) {
-	var reports, messages schedule.Rhythm
+	var reports schedule.Rhythm
 	if Reporting(w.sc, g) && g.Report.Every > 0 {
 		reports = w.calendar.Reports(index, g.Report.Every, g.Report.Gaps, g.Report.Sync)
 	}
-	if g.Telemetry.Every > 0 {
-		messages = w.calendar.Messages(index, g.Telemetry.Every, g.Telemetry.Gaps, g.Telemetry.Sync)
+	kinds := g.Kinds()
+	messages, some := make([]schedule.Rhythm, len(kinds)), !reports.IsZero()
+	for i, k := range kinds {
+		if k.Every > 0 {
+			messages[i], some = k.Rhythms(w.calendar)(index), true
+		}
 	}
-	if reports.IsZero() && messages.IsZero() {
+	if !some {
 		return
+	}
+	if done.messages == nil {
+		done.messages = make([]schedule.Cursor, len(kinds))
 	}
 	for k := w.stageAt(from); k < len(w.spans) && w.spans[k].At < to; k++ {
 		a, b := max(from, w.spans[k].At), min(to, w.spans[k].End())
@@ -241,8 +260,10 @@ func (w *Walk) due(index int, g *scenario.Group, done *cursors, from, to time.Du
 		if !reports.IsZero() {
 			t.Reports += float64(reports.Count(&done.reports, a, b))
 		}
-		if !messages.IsZero() {
-			t.Messages += float64(messages.Count(&done.messages, a, b))
+		for i, m := range messages {
+			if !m.IsZero() {
+				t.Messages[i] += float64(m.Count(&done.messages[i], a, b))
+			}
 		}
 	}
 }

@@ -93,12 +93,12 @@ func (w *work) open(ctx context.Context) (err error) {
 
 // onLoopback reports whether the target is plainly on this machine.
 func onLoopback(t *spec.Target) bool {
-	x, err := t.Endpoint()
+	host, err := t.Opened()
 	if err != nil {
 		return false
 	}
-	ip := net.ParseIP(x.Host)
-	return x.Host == "localhost" || (ip != nil && ip.IsLoopback())
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 // coordinator is the instance that leads a run.

@@ -103,7 +103,7 @@ func (l *Lead) note(ctx context.Context, found []*agent) error {
 // refuse says what cannot be run by agents.
 func refuse(sc *scenario.Scenario) error {
 	for i := range sc.Fleet.Groups {
-		if g := &sc.Fleet.Groups[i]; g.Telemetry.Deliveries > 0 {
+		if g := &sc.Fleet.Groups[i]; g.Measured() {
 			return fmt.Errorf("%w: deliveries of group %s are measured within one process; remove telemetry.deliveries, or run without agents", ErrAgents, g.Name)
 		}
 	}

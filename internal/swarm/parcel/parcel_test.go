@@ -1,13 +1,16 @@
 package parcel_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/swarm/parcel"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -19,6 +22,8 @@ fleet:
   groups:
     - {name: robots, count: 20, identity: {key: "${KEY}"}, reported: {connectivity: {type: wifi}, every: 2s}}
     - {name: arms, count: 10, telemetry: {every: 1s, payload_file: rows.csv}}
+    - {name: legs, count: 10, telemetry: {every: 1s, payload: "{{ data b }} {{ walk 20 3 }} {{ uuid }}", data: rows.csv, payload_size: 80B}}
+    - {name: feet, count: 10, telemetry: {every: 1s, payload_bytes: {file: frame.bin}}}
 stages: [{name: hold, duration: 6s, devices: 100%}]
 `
 
@@ -33,8 +38,8 @@ func here() scenario.Options {
 			return value, ok
 		},
 		ReadFile: func(name string) ([]byte, error) {
-			if name == "rows.csv" {
-				return []byte("a,b\n1,2\n3,4\n"), nil
+			if text, ok := map[string]string{"rows.csv": "a,b\n1,2\n3,4\n", "frame.bin": "\x00\xff"}[name]; ok {
+				return []byte(text), nil
 			}
 			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 		},
@@ -64,6 +69,18 @@ func TestParcel(t *testing.T) {
 	}
 	if got.Fleet.Groups[1].Telemetry.Rows == nil {
 		t.Error("its rows did not travel")
+	}
+	for i := range got.Fleet.Groups {
+		send := func(s *scenario.Scenario) []byte {
+			c := &payload.Context{Index: 5, Seq: 4, Rand: rand.New(rand.NewPCG(1, 1)), Chance: 7}
+			if source := s.Fleet.Groups[i].Telemetry.Source(); source != nil {
+				return source.Append(nil, c)
+			}
+			return nil
+		}
+		if a, b := send(want), send(got); !bytes.Equal(a, b) {
+			t.Errorf("devices of group %d send %q here and %q there", i, a, b)
+		}
 	}
 	if _, ok := there.Env["OTHER"]; ok {
 		t.Error("a variable travels that the scenario does not name")

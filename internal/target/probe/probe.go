@@ -2,6 +2,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
+	spec "github.com/twinfleet/twinfleet/scenario/target"
 )
 
 // ErrNothingToProbe is returned for the embedded hub: it is not there before the run.
@@ -70,7 +72,11 @@ func (p *Probe) each(ask func(t *target.Target) error) error {
 // Resolve finds the addresses of the target's name.
 func (p *Probe) Resolve(ctx context.Context) (all []string, err error) {
 	err = p.each(func(t *target.Target) error {
-		found, err := net.DefaultResolver.LookupHost(ctx, t.Endpoint().Host)
+		host := t.Endpoint().Host
+		if u := p.sc.Target.Through(); u != nil { // which resolves the target's
+			host = u.Hostname()
+		}
+		found, err := net.DefaultResolver.LookupHost(ctx, host)
 		all = append(all, found...)
 		return err
 	})
@@ -82,9 +88,64 @@ func (p *Probe) Dial(ctx context.Context) error {
 	return p.each(func(t *target.Target) error { return p.dial(ctx, t.Dialer(true)) })
 }
 
-// Handshake opens all that lies below MQTT, TLS and WebSocket, as devices do, and closes it.
-func (p *Probe) Handshake(ctx context.Context) error {
-	return p.each(func(t *target.Target) error { return p.dial(ctx, t.Dialer(false)) })
+// Proxy is the one on the way to the target, host:port; empty for none.
+func (p *Probe) Proxy() string {
+	if u := p.sc.Target.Through(); u != nil {
+		return u.Host
+	}
+	return ""
+}
+
+// Through has the proxy open a connection to the target, as devices do, and closes it.
+func (p *Probe) Through(ctx context.Context) error {
+	return p.each(func(t *target.Target) error { return p.dial(ctx, t.Connecting()) })
+}
+
+// Handshake opens all that lies below MQTT, TLS and WebSocket, as devices do, and closes it. Of a broker it says which TLS was agreed on; a broker
+// that wants a certificate is shown that of the first device.
+func (p *Probe) Handshake(ctx context.Context) (agreed string, err error) {
+	err = p.each(func(t *target.Target) error {
+		if !t.Can.Topics {
+			return p.dial(ctx, t.Dialer(false))
+		}
+		nc, err := t.Link(0, p.sc.Fleet.Groups[0].DeviceID(0)).Dial(ctx)
+		if err != nil {
+			return err
+		}
+		agreed = agreement(nc)
+		return nc.Close()
+	})
+	return agreed, err
+}
+
+// agreement is the TLS of a connection, in words; empty for none.
+func agreement(nc net.Conn) string {
+	for {
+		if secure, ok := nc.(*tls.Conn); ok {
+			state := secure.ConnectionState()
+			text := tls.VersionName(state.Version)
+			if state.NegotiatedProtocol != "" {
+				text += ", ALPN " + state.NegotiatedProtocol
+			}
+			return text
+		}
+		upper, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return ""
+		}
+		nc = upper.NetConn()
+	}
+}
+
+// Unchecked reports whether the target's certificate is not checked.
+func (p *Probe) Unchecked() bool { return p.sc.Target.TLS.Insecure }
+
+// Version is that of MQTT which devices of a broker speak; empty for another target.
+func (p *Probe) Version() string {
+	if !p.of[0].Can.Topics {
+		return ""
+	}
+	return cmp.Or(p.sc.Target.MQTT, spec.MQTT311)
 }
 
 func (p *Probe) dial(ctx context.Context, dial link.Dialer) error {
@@ -110,24 +171,44 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 		})
 		return total, err
 	}
-	o := p.of[0].Link(0, p.sc.Fleet.Groups[0].DeviceID(0))
-	o.Handler, o.KeepAlive = func(link.Message) {}, time.Minute
+	id := p.sc.Fleet.Groups[0].DeviceID(0)
+	o := p.of[0].Link(0, id)
 	name := p.sc.Fleet.Client
-	if name == scenario.AnyClient {
+	switch {
+	case name != scenario.AnyClient:
+	case p.sc.Target.V5():
+		name = "lean"
+	default:
 		name = drivers.Default
 	}
 	driver, err := drivers.New(name)
 	if err != nil {
 		return 0, err
 	}
+	err = p.greet(ctx, driver, o)
+	var refused *link.RefusedError
+	if errors.As(err, &refused) && refused.Server != "" && p.sc.Target.Redirect == spec.Follow {
+		if o, err = p.of[0].Redirected(0, id, refused.Server); err == nil {
+			err = p.greet(ctx, driver, o)
+		}
+	}
+	return 0, err
+}
+
+// greet connects as a device, and disconnects.
+func (p *Probe) greet(ctx context.Context, driver link.Driver, o link.Options) error {
+	o.Handler, o.KeepAlive = func(link.Message) {}, time.Minute
+	if p.sc.Target.V5() {
+		o.Version = link.V5
+	}
 	conn, err := driver.Connect(ctx, o)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	over := make(chan error, 1)
 	conn.Serve(func(err error) { over <- err })
 	conn.Close()
-	return 0, <-over
+	return <-over
 }
 
 // Clock reads the target's time from an answer over HTTP, of several hubs that of the one that is furthest from this machine's; ok is false when

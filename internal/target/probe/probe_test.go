@@ -34,7 +34,7 @@ func TestWebSocketURLVerbatim(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = p.Handshake(t.Context())
+		_, err = p.Handshake(t.Context())
 		if got := <-asked; got != want {
 			t.Errorf("%q: asked for %s; want %s", url, got, want)
 		}

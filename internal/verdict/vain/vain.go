@@ -219,8 +219,14 @@ func (e *Evidence) NeverDue() []string {
 	}
 	for i := range e.Scenario.Fleet.Groups {
 		g := &e.Scenario.Fleet.Groups[i]
-		if x := e.Run.Totals.Find(metrics.OpConnect, g.Name); g.Telemetry.Every > 0 && x != nil && x.Count(metrics.OK) > 0 {
-			add(metrics.OpTelemetry, g.Name)
+		x := e.Run.Totals.Find(metrics.OpConnect, g.Name)
+		if x == nil || x.Count(metrics.OK) == 0 {
+			continue
+		}
+		for _, k := range g.Kinds() {
+			if k.Every > 0 {
+				add(metrics.OpTelemetry, k.Series(g))
+			}
 		}
 	}
 	for _, q := range e.Scenario.Service.Queries {

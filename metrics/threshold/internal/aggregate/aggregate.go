@@ -100,9 +100,23 @@ func parts() []part {
 		{"timeouts", "timeout_rate", nil, outcomes(metrics.Timeout), (*metrics.SeriesSnapshot).Ended},
 		{"refused", "refused_rate", nil, outcomes(metrics.Refused), (*metrics.SeriesSnapshot).Ended},
 		{"throttled", "throttled_rate", nil, outcomes(metrics.Throttled), (*metrics.SeriesSnapshot).Ended},
+		{"duplicates", "duplicate_rate", nil, func(x *metrics.SeriesSnapshot, _ string) uint64 { return x.Duplicates }, delivered},
+		{"out_of_order", "out_of_order_rate", nil, func(x *metrics.SeriesSnapshot, _ string) uint64 { return x.OutOfOrder }, delivered},
 		{"unanswered", "unanswered_rate", nil, outcomes(metrics.Unanswered), (*metrics.SeriesSnapshot).Ended},
 	}
 }
+
+// OfDeliveries reports whether the figure is about copies of messages that subscribers get.
+func (a Aggregate) OfDeliveries() bool {
+	switch a.part().count {
+	case "duplicates", "out_of_order":
+		return true
+	}
+	return false
+}
+
+// delivered is how many copies there were in all.
+func delivered(s *metrics.SeriesSnapshot) uint64 { return s.Count(metrics.OK) + s.Duplicates }
 
 // OfSchedule reports whether the figure tells how the generator kept its schedule, and nothing of the target.
 func (a Aggregate) OfSchedule() bool {

@@ -1,0 +1,73 @@
+package fleet
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// withCorrelation are the properties of a request, with the correlation data that its response will have.
+func withCorrelation(p *link.Properties, request uint64) *link.Properties {
+	x := *p
+	x.Correlation = []byte(ridText(request))
+	return &x
+}
+
+// unasked ends a request that was not sent.
+func (d *device) unasked(request uint64, err error) {
+	if op := d.take(request); op != nil {
+		defer d.counted(op)
+		op.fail(err)
+	}
+}
+
+// replyTopics are the filters that the responses to a device's requests come by.
+func (d *device) replyTopics() (all []link.Filter) {
+	for _, k := range d.group.kinds {
+		if k.request == nil {
+			continue
+		}
+		if p := k.Telemetry.Properties(d.who); p != nil {
+			all = append(all, link.Filter{Topic: p.ResponseTopic, QoS: k.QoS})
+		}
+	}
+	return all
+}
+
+// replied takes the response to a request, on the driver's goroutine; it is false for any other message.
+func (d *device) replied(m link.Message, now time.Time) bool {
+	if !d.group.requests || m.Properties == nil || len(m.Properties.Correlation) == 0 || m.Properties.ResponseTopic != "" {
+		return false
+	}
+	rid, err := strconv.ParseUint(string(m.Properties.Correlation), 16, 64)
+	if err != nil {
+		return false
+	}
+	op := d.take(rid)
+	if op == nil {
+		return true // it came after its time-out, or once more
+	}
+	defer d.counted(op)
+	op.EndBecause(now, inTime(op.deadline, now, metrics.OK), "")
+	return true
+}
+
+// respond answers a request, on the driver's goroutine, when the group's devices do so.
+func (d *device) respond(m link.Message) {
+	if !d.group.Respond || m.Properties == nil || m.Properties.ResponseTopic == "" {
+		return
+	}
+	d.mu.Lock()
+	conn := d.opened.conn
+	d.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	p := &link.Properties{Correlation: bytes.Clone(m.Properties.Correlation)}
+	conn.Publish(link.Message{Topic: strings.Clone(m.Properties.ResponseTopic), Payload: m.Payload, QoS: m.QoS, Properties: p},
+		func(error) {}) // who asked counts a response that does not come
+}

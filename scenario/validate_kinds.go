@@ -1,0 +1,243 @@
+package scenario
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/language/topic"
+	"github.com/twinfleet/twinfleet/scenario/problem"
+	"github.com/twinfleet/twinfleet/scenario/target"
+)
+
+// validateMessages holds what a scenario says of messages, of where they come from, and of what devices of a plain broker listen to.
+func (r *reader) validateMessages(s *Scenario) {
+	if !s.Target.Can().Twins {
+		r.validateTopic("target.topic", problem.Place{}, s.Target.Topic, false)
+	}
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		path := fmt.Sprintf("fleet.groups[%d]", i)
+		r.validateContents(path, g, s)
+		if r.Given(path+".subscribe") && !g.Listens() {
+			r.FailAt(path+".subscribe", g.place, "what the devices listen to is missing; write topics: [\"a/#\"]")
+		}
+		if !s.Target.Can().Topics {
+			r.validateHubMessages(path, g)
+			continue
+		}
+		if s.Target.Can().Twins {
+			continue // of a target that could not be read nothing follows
+		}
+		r.validateFive(path, g, s)
+		r.validateKinds(path, g, s)
+		r.validateFilters(path, g)
+		r.validateWill(path, g)
+		r.validateSession(path, g, s)
+	}
+	r.validateResponders(s)
+}
+
+// validateContents holds what kinds of messages are made from.
+func (r *reader) validateContents(path string, g *Group, s *Scenario) {
+	for _, k := range g.Kinds() {
+		at := path + "." + k.path
+		r.validateContent(at, &k.Content, s.Target.Can().Topics, g.place)
+		r.validateMark(at, g, k.Telemetry, &s.Target)
+	}
+}
+
+// validateHubMessages holds a group of a hub to what only brokers have.
+func (r *reader) validateHubMessages(path string, g *Group) {
+	for _, key := range []string{"subscribe", "messages", "will", "mqtt5", "session.clean", "session.expiry", "telemetry.topic", "telemetry.mqtt5"} {
+		if r.Given(path + "." + key) {
+			r.FailAt(path+"."+key, g.place, "only devices of a plain broker have %s; remove it", key)
+		}
+	}
+	if d := g.Telemetry.Deliveries; d > 1 || d == EverySubscriber {
+		r.FailAt(path+".telemetry.deliveries", g.place, "a hub's messages have one reader, that of this run; write deliveries: 1")
+	}
+}
+
+// validateFive holds what only MQTT 5 has to a target that is spoken to so.
+func (r *reader) validateFive(path string, g *Group, s *Scenario) {
+	if s.Target.V5() || r.Overlaps("target.mqtt") {
+		return
+	}
+	keys := []string{
+		"mqtt5", "session.expiry", "will.delay", "subscribe.no_local", "subscribe.retain_as_published", "subscribe.retain_handling", "subscribe.identifier",
+		"subscribe.respond",
+	}
+	for _, k := range g.Kinds() {
+		keys = append(keys, k.path+".mqtt5")
+	}
+	for _, key := range keys {
+		if r.Given(path + "." + key) {
+			r.FailAt(path+"."+key, g.place, "MQTT 3.1.1 has no such thing; write target: {mqtt: 5}, or remove it")
+		}
+	}
+}
+
+// validateKinds holds the kinds of a group's messages, their topics, and who gets them.
+func (r *reader) validateKinds(path string, g *Group, s *Scenario) {
+	names := make(map[string]bool)
+	for i := range g.Messages {
+		m, at := &g.Messages[i], fmt.Sprintf("%s.messages[%d]", path, i)
+		switch {
+		case m.Name == "":
+			r.FailAt(at, m.place, "the kind of messages has no name")
+		case names[m.Name]:
+			r.FailAt(at+".name", m.place, "a second kind of messages named %s in the group; names must differ", m.Name)
+		}
+		names[m.Name] = true
+		if m.Every == 0 {
+			r.FailAt(at, m.place, "such messages would never be sent; write every: 10s (rates of stages are of telemetry)")
+		}
+		r.validatePace(at+".every", g, m.Every)
+	}
+	for _, k := range g.Kinds() {
+		at := path + "." + k.path
+		if k.Topic != "" {
+			r.validateTopic(at+".topic", g.place, k.Topic, false)
+		}
+		if to := k.Properties.ReplyTo; to != "" {
+			r.validateTopic(at+".mqtt5.reply_to", g.place, to, false)
+			if g.Count > 1 && g.FillEqual(to) {
+				r.FailAt(at+".mqtt5.reply_to", g.place, "all %d devices would have the responses of each other; put {device} into the topic", g.Count)
+			}
+		}
+		r.validateProperties(at+".mqtt5", g, k.Properties.User)
+		r.validateDeliveries(at+".deliveries", g, &k, s)
+	}
+	r.validateProperties(path+".mqtt5", g, g.MQTT5.User)
+}
+
+// FillEqual reports whether a template gives all devices of the group one text.
+func (g *Group) FillEqual(template string) bool {
+	return g.Fill(template, g.DeviceID(0), 0) == g.Fill(template, g.DeviceID(1), 1)
+}
+
+// validateProperties holds user properties to what is filled in, and to what a text of MQTT is.
+func (r *reader) validateProperties(path string, g *Group, all []Property) {
+	for _, p := range all {
+		for _, text := range []string{p.Name, p.Value} {
+			if why := unfillable(text); why != "" {
+				r.FailAt(path+".user_properties."+p.Name, g.place, "%s", why)
+			}
+		}
+	}
+}
+
+// unfillable says what is wrong with a text in which names in braces are replaced; "" for nothing.
+func unfillable(text string) string {
+	if why := topic.Unknown(text); why != "" {
+		return why
+	}
+	return topic.Character(text)
+}
+
+// validateMark holds the messages of a kind to what can carry the mark of deliveries that are measured: a JSON object, or over MQTT 5 any other.
+func (r *reader) validateMark(path string, g *Group, t *Telemetry, at *target.Target) {
+	remedy := "send objects, or remove deliveries"
+	if at.Can().Topics {
+		remedy = "send objects, or write target: {mqtt: 5}, where a user property carries it"
+	}
+	switch {
+	case t.Deliveries == 0 || at.Can().Topics && at.V5() || payload.Objects(t.Source()):
+	case t.Rows != nil:
+		r.FailAt(path+".payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by; %s", remedy)
+	default:
+		r.FailAt(path+"."+t.key(), g.place, "only a JSON object can carry the mark that deliveries are measured by; %s", remedy)
+	}
+}
+
+// validateDeliveries holds the number of subscribers that get messages to those that there are.
+func (r *reader) validateDeliveries(path string, g *Group, k *Kind, s *Scenario) {
+	listeners := 0
+	for i := range s.Fleet.Groups {
+		if x := &s.Fleet.Groups[i]; x.Listens() {
+			listeners += x.Count
+		}
+	}
+	switch {
+	case k.Deliveries > listeners:
+		r.FailAt(path, g.place, "%d subscribers are to get each message, but the groups with subscribe have %d devices", k.Deliveries, listeners)
+	case k.Deliveries == EverySubscriber && listeners == 0:
+		r.FailAt(path, g.place, "nobody in this run subscribes; give a group subscribe: {topics: [%q]}", k.topicOf(s))
+	}
+}
+
+// topicOf is the template of the topic that messages of the kind go to.
+func (k *Kind) topicOf(s *Scenario) string {
+	if k.Topic != "" {
+		return k.Topic
+	}
+	return s.Target.Topic
+}
+
+// shared begins a filter that is a shared subscription (MQTT 5 section 4.8.2).
+const shared = "$share/"
+
+// validateFilters holds what devices listen to.
+func (r *reader) validateFilters(path string, g *Group) {
+	for j, filter := range g.Subscribe.Topics {
+		at := fmt.Sprintf("%s.subscribe.topics[%d]", path, j)
+		if rest, ok := strings.CutPrefix(filter, shared); ok {
+			name, of, whole := strings.Cut(rest, "/")
+			if name == "" || !whole || of == "" || strings.ContainsAny(name, "+#") {
+				r.FailAt(at, g.place, "a shared subscription is $share/NAME/FILTER, as in $share/workers/jobs/#")
+				continue
+			}
+			if g.Subscribe.NoLocal {
+				r.FailAt(path+".subscribe.no_local", g.place, "shared subscriptions cannot have it: MQTT 5 forbids it; remove it")
+			}
+			filter = of
+		}
+		r.validateTopic(at, g.place, filter, true)
+	}
+}
+
+// validateWill holds the message that the broker sends for a device.
+func (r *reader) validateWill(path string, g *Group) {
+	if g.Will == nil {
+		return
+	}
+	if !r.Given(path + ".will.topic") {
+		r.FailAt(path+".will", g.place, "where the will is sent is missing; write topic: devices/{device}/gone")
+		return
+	}
+	r.validateTopic(path+".will.topic", g.place, g.Will.Topic, false)
+	if why := topic.Unknown(g.Will.Payload); why != "" {
+		r.FailAt(path+".will.payload", g.place, "%s", why)
+	}
+}
+
+// validateSession holds what the broker keeps of a device.
+func (r *reader) validateSession(path string, g *Group, s *Scenario) {
+	if g.Kept && s.Fleet.Client == "paho" {
+		r.FailAt(path+".session.clean", g.place, "client paho keeps no sessions; write fleet: {client: lean}, or auto")
+	}
+	if r.Given(path+".session.expiry") && !g.Kept {
+		r.FailAt(path+".session.expiry", g.place, "a session that begins clean is forgotten with its connection; write clean: false too")
+	}
+	if r.Given(path+".session.expiry") && g.Expiry == 0 {
+		r.FailAt(path+".session.expiry", g.place, "the broker would keep nothing; write a time, or clean: true")
+	}
+}
+
+// validateResponders looks for somebody who answers requests; that may be another program.
+func (r *reader) validateResponders(s *Scenario) {
+	responders := false
+	for i := range s.Fleet.Groups {
+		responders = responders || s.Fleet.Groups[i].Subscribe.Respond
+	}
+	for i := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[i]
+		for _, k := range g.Kinds() {
+			if k.Properties.ReplyTo != "" && !responders {
+				r.WarnAt(fmt.Sprintf("fleet.groups[%d].%s.mqtt5.reply_to", i, k.path), g.place,
+					"no group of this run responds (subscribe: {respond: true}): unless another program does, no request is answered")
+			}
+		}
+	}
+}
