@@ -199,3 +199,9 @@ func one(c Copy, in uint32) bool {
 	fmt.Fprint(h, c.Client, c.Mark.Device, c.Mark.Turn)
 	return h.Sum32()%in == 0
 }
+
+// add adds the figures of another kind.
+func (f *figures) add(x figures) {
+	f.due, f.ok, f.timeout, f.failed, f.dropped = f.due+x.due, f.ok+x.ok, f.timeout+x.timeout, f.failed+x.failed, f.dropped+x.dropped
+	f.duplicates, f.late, f.missing, f.order = f.duplicates+x.duplicates, f.late+x.late, f.missing+x.missing, f.order+x.order
+}
