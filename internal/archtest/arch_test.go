@@ -241,7 +241,7 @@ func TestArrows(t *testing.T) {
 // TestOwners holds libraries and rooms with side effects to the one room that wraps them.
 func TestOwners(t *testing.T) {
 	owners := map[string][]string{
-		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/soak"},
+		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/counting", "test/soak"},
 		"github.com/prometheus":                   {"metrics/prom", "internal/export", "internal/bench"},
 		"go.opentelemetry.io":                     {"internal/export"},
 		"github.com/nats-io/nats.go":              {"internal/swarm/natsbus"},
