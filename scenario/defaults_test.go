@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -194,6 +195,7 @@ func percent(share float64) string { return fmt.Sprintf("%v%%", share*100) }
 // A default that is documented is the default that acts, for every key of the reference.
 func TestDefaultsAreWhatTheReferenceSays(t *testing.T) {
 	acts := effective(t, decodeDefaults(t, everyObject))
+	maps.Copy(acts, brokerEffective(t))
 	known := 0
 	var walk func(path string, keys []language.Key)
 	walk = func(path string, keys []language.Key) {
