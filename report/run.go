@@ -48,6 +48,7 @@ type Run struct {
 	Interventions Interventions       `json:"interventions,omitempty"`  // what somebody did by hand to its load, in their order
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order
 	Provisioned   []Provisioned       `json:"provisioned,omitempty"`    // by group of devices that a provisioning service assigns; none where there are no such groups
+	SessionsLeft  int                 `json:"sessions_left,omitempty"`  // that a broker keeps of devices when the run is over: they could not be ended
 	Deliveries    *Deliveries         `json:"deliveries,omitempty"`     // nil when none were measured
 	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended
 	Configured    []Configured        `json:"configured,omitempty"`     // rollouts by a configuration, as they ended

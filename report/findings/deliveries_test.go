@@ -2,6 +2,7 @@ package findings_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,11 +18,12 @@ func TestDeliveries(t *testing.T) {
 		want []string
 	}{
 		{report.Deliveries{Groups: []report.Copies{{Group: "robots"}}, Reader: &report.Reading{Messages: 7}}, nil},
-		{report.Deliveries{Groups: []report.Copies{{Group: "robots", Duplicates: 1200, Late: 1}, {Group: "arms", Late: 2, Missing: 3}}}, []string{
+		{report.Deliveries{Groups: []report.Copies{{Group: "robots", Duplicates: 1200, Late: 1}, {Group: "arms", Late: 2, Missing: 3}, {Group: "arms/alarms", OutOfOrder: 2}}}, []string{
 			"robots: 1,200 further copies of messages came; a target that promises at least once may send one twice, and its readers must expect it",
 			"robots: 1 message came after its time was up, and is among the time-outs of delivery",
 			"arms: 3 messages were acknowledged, and never arrived",
 			"arms: 2 messages came after their time was up, and are among the time-outs of delivery",
+			"arms/alarms: 2 messages came after a later one of the same device",
 		}},
 		{report.Deliveries{Reader: &report.Reading{Losses: 2, Away: 3 * time.Second, Error: "the connection is lost: EOF", Restarts: 1, Missing: 1, Unreadable: 3}}, []string{
 			"the reader of messages lost its connection 2 times and was away for 3.00s: what came meanwhile was read late, and may have timed out; the connection is lost: EOF",
@@ -40,5 +42,13 @@ func TestDeliveries(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%q, want %q", got, tt.want)
 		}
+	}
+}
+
+// Sessions that could not be ended are told of, with what to do.
+func TestSessionsLeft(t *testing.T) {
+	all := findings.Of(&report.Run{SessionsLeft: 3, Totals: &metrics.Snapshot{}})
+	if len(all) != 1 || all[0].Mark != findings.Warn || !strings.HasPrefix(all[0].Text, "3 sessions were left at the broker") {
+		t.Errorf("%+v", all)
 	}
 }

@@ -52,6 +52,10 @@ func Of(r *report.Run) []Finding {
 	if r.Deliveries != nil {
 		deliveries(r.Deliveries, add)
 	}
+	if r.SessionsLeft > 0 {
+		add(Warn, "%s left at the broker, which keeps subscriptions and messages for devices that are gone; run the scenario once more to the end, or delete them there",
+			were(r.SessionsLeft, "session"))
+	}
 	for _, w := range r.Waves {
 		bad := Warn
 		if w.Stopped {

@@ -179,6 +179,13 @@ func (c *conductor) noteProvisioned() {
 	})
 }
 
+// noteSessions writes down how many sessions are left at a broker, as far as this process knows.
+func (c *conductor) noteSessions() {
+	if f, ok := c.crowd.(interface{ Kept() int }); ok && f.Kept() > 0 {
+		c.ledger.Write(func(r *report.Run) { r.SessionsLeft = f.Kept() })
+	}
+}
+
 // load starts worker, fleet and monitor, walks the stages and stops them in the reverse order.
 func (c *conductor) load(ctx context.Context) error {
 	c.controls.change(func(x *controls) { x.fleet = c.fleet })
@@ -222,6 +229,7 @@ func (c *conductor) load(ctx context.Context) error {
 	c.reading.stop()
 	c.noteProvisioned()
 	c.noteDeliveries()
+	c.noteSessions()
 	stopWatching()
 	monitoring.Wait()
 	waitForMeter()

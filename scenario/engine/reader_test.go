@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"hash/fnv"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -34,12 +35,15 @@ func (r *relay) Connect(ctx context.Context, o link.Options) (link.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &relayed{c, r}, nil
+	h := fnv.New32a()
+	h.Write([]byte(o.ClientID))
+	return &relayed{c, r, int(h.Sum32() % 4)}, nil
 }
 
 type relayed struct {
 	link.Conn
-	relay *relay
+	relay     *relay
+	partition int // a hub has all messages of a device in one
 }
 
 func (c *relayed) Publish(m link.Message, done func(error)) {
@@ -47,7 +51,7 @@ func (c *relayed) Publish(m link.Message, done func(error)) {
 		n := c.relay.sent.Add(1)
 		body := string(m.Payload)
 		for range c.relay.copies(n) {
-			time.AfterFunc(25*time.Millisecond, func() { c.relay.peer.Put(int(n%4), body) })
+			time.AfterFunc(25*time.Millisecond, func() { c.relay.peer.Put(c.partition, body) })
 		}
 	}
 	c.Conn.Publish(m, done)
