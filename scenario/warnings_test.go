@@ -54,3 +54,26 @@ service: {queries: [{name: q, sql: %q}], jobs: [{name: j, type: twin, tags: {a: 
 		}
 	}
 }
+
+// What a run cannot tell of deliveries and requests, and another program may make good, is a warning.
+func TestWarningsOfBrokers(t *testing.T) {
+	for groups, want := range map[string]string{
+		`{name: p, telemetry: {every: 1s, topic: a, deliveries: 1}}, {name: q, count: 2, subscribe: {topics: [a]}}`:                                                         "by their topics 2 subscribers get each message, and 1 are waited for",
+		`{name: p, telemetry: {every: 1s, topic: a, deliveries: all}}, {name: q, count: 2, subscribe: {topics: [a]}}`:                                                       "",
+		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {reply_to: "r/{device}"}}}`:                                                                                      "no group of this run responds",
+		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {reply_to: "r/{device}"}}}, {name: q, subscribe: {topics: [a], respond: true}}`:                                  "",
+		`{name: p, telemetry: {every: 1s, topic: a, retain: true, deliveries: all}}, {name: q, subscribe: {topics: [a], retain_as_published: true, retain_handling: none}}`: "",
+		`{name: p, telemetry: {every: 1s, topic: a, payload_size: 1KiB, deliveries: all}}, {name: q, subscribe: {topics: [a]}, mqtt5: {maximum_packet: 2048}}`:              "",
+		`{name: p, will: {topic: a, delay: 5s}, session: {clean: false, expiry: 5s}}`:                                                                                       "",
+	} {
+		text := fmt.Sprintf("target: {hub: \"mqtt://127.0.0.1\", mqtt: 5}\nfleet: {groups: [%s]}\nstages: [{name: s, devices: 100%%, duration: 10s}]\n", groups)
+		s, err := scenario.Decode("x.yaml", []byte(text), options())
+		if err != nil {
+			t.Errorf("%s: %v", groups, err)
+			continue
+		}
+		if got := fmt.Sprint(s.Warnings); want == "" && len(s.Warnings) > 0 || !strings.Contains(got, want) {
+			t.Errorf("%s: warnings %s; want %q", groups, got, want)
+		}
+	}
+}

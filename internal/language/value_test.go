@@ -17,11 +17,20 @@ func TestValues(t *testing.T) {
 		what, text string
 		want       string // what is read, or what is said
 	}{
-		{"count", "7", "7"}, {"count", "all", "-1"}, {"count", "1_0", "10"}, {"count", `"7"`, "7"},
-		{"count", "some", `"some" is neither a whole number nor all`}, {"count", "11", "11 is out of range; use 0 to 10"},
-		{"count", "[1]", "expected a whole number"}, {"count", "1.5", "expected a whole number"},
-		{"not", "true", "false"}, {"not", "false", "true"}, {"not", "maybe", "expected true or false"},
-		{"texts", "{b: x, a: y}", "b=x a=y"}, {"texts", "{}", ""}, {"texts", "[b]", "expected names with texts such as {Name: value}, found a list"},
+		{"count", "7", "7"},
+		{"count", "all", "-1"},
+		{"count", "1_0", "10"},
+		{"count", `"7"`, "7"},
+		{"count", "some", `"some" is neither a whole number nor all`},
+		{"count", "11", "11 is out of range; use 0 to 10"},
+		{"count", "[1]", "expected a whole number"},
+		{"count", "1.5", "expected a whole number"},
+		{"not", "true", "false"},
+		{"not", "false", "true"},
+		{"not", "maybe", "expected true or false"},
+		{"texts", "{b: x, a: y}", "b=x a=y"},
+		{"texts", "{}", ""},
+		{"texts", "[b]", "expected names with texts such as {Name: value}, found a list"},
 		{"texts", "{b: [x]}", "expected text, found a list"},
 	} {
 		var doc yaml.Node
