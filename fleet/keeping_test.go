@@ -61,7 +61,7 @@ func TestOperationsOutliveConnections(t *testing.T) {
 		b := newBroker(v, boards)
 		f, rec := keptFleet(t, b, 1, 0, func(s, _ *fleet.Group) { s.Kept, s.Telemetry.Every = true, 10*time.Second })
 		to(t, f, 1, 0)
-		for len(b.sent) == 0 {
+		for len(b.told().sent) == 0 {
 			time.Sleep(time.Second)
 		}
 		b.set(func() { b.mute = true })
@@ -76,7 +76,7 @@ func TestOperationsOutliveConnections(t *testing.T) {
 		if x.Started() != 2 || x.Count(metrics.OK) != 2 || x.Latency(false).Maximum() < 2*time.Second {
 			t.Errorf("%d started, %d well, after %v at most; want 2, one of them after the device was back", x.Started(), x.Count(metrics.OK), x.Latency(false).Maximum())
 		}
-		if n := len(b.sessions); n != 0 || f.Kept() != 0 {
+		if n := len(b.told().sessions); n != 0 || f.Kept() != 0 {
 			t.Errorf("%d sessions are left, %d as the fleet says", n, f.Kept())
 		}
 	})
@@ -122,7 +122,7 @@ func TestSubscriptionsAreKept(t *testing.T) {
 		time.Sleep(time.Second)
 		b.drop()
 		time.Sleep(5 * time.Second)
-		if n := b.subs["boards-0"]; n != 1 {
+		if n := b.told().subs["boards-0"]; n != 1 {
 			t.Errorf("%d subscriptions; want 1, its session was there", n)
 		}
 		b.drop()
@@ -130,17 +130,17 @@ func TestSubscriptionsAreKept(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		b.set(func() { b.latency = 10 * time.Millisecond })
 		time.Sleep(30 * time.Second)
-		if n := b.subs["boards-0"]; n != 2 || f.Counts()[fleet.StateConnected] != 1 {
+		if n := b.told().subs["boards-0"]; n != 2 || f.Counts()[fleet.StateConnected] != 1 {
 			t.Errorf("%d subscriptions, %v; want 2, and the device connected", n, f.Counts())
 		}
 		f.Stop(t.Context())
 		balanced(t, rec.Snapshot())
-		if len(b.sessions) != 0 || f.Kept() != 0 {
-			t.Errorf("%d sessions are left", len(b.sessions))
+		if len(b.told().sessions) != 0 || f.Kept() != 0 {
+			t.Errorf("%d sessions are left", len(b.told().sessions))
 		}
 		// MQTT 5 ends a session with its connection, 3.1.1 by one more that begins clean.
-		if n, want := len(b.options["boards-0"]), map[link.Version]int{link.V5: 0, link.V311: 1}[v]; b.options["boards-0"][n-1].CleanSession != (want == 1) {
-			t.Errorf("the last connection is %+v", b.options["boards-0"][n-1])
+		if n, want := len(b.told().options["boards-0"]), map[link.Version]int{link.V5: 0, link.V311: 1}[v]; b.told().options["boards-0"][n-1].CleanSession != (want == 1) {
+			t.Errorf("the last connection is %+v", b.told().options["boards-0"][n-1])
 		}
 	})
 }
@@ -191,15 +191,15 @@ func TestWhatDevicesAskFor(t *testing.T) {
 		f.Stop(t.Context())
 		for i := range 2 {
 			id := fmt.Sprintf("sensors-%d", i)
-			for n, o := range b.options[id] {
+			for n, o := range b.told().options[id] {
 				if o.Will == nil || o.Will.Topic != "gone/"+id || o.Will.QoS != 2 || !o.Will.Retain || o.WillDelay != 5*time.Second || o.SessionExpiry != time.Minute ||
 					o.ReceiveMaximum != 7 || o.MaximumPacket != 1000 || o.TopicAliases != 3 || o.Aliases != 3 || len(o.User) != 1 || o.User[0].Value != id ||
 					o.Session == nil || o.CleanSession != (n == 0) {
 					t.Errorf("connection %d of %s asks for %+v", n, id, o)
 				}
 			}
-			if len(b.options[id]) != 2 {
-				t.Errorf("%s connected %d times; want 2", id, len(b.options[id]))
+			if len(b.told().options[id]) != 2 {
+				t.Errorf("%s connected %d times; want 2", id, len(b.told().options[id]))
 			}
 		}
 	})
@@ -291,8 +291,8 @@ func TestKeptAccountsClose(t *testing.T) {
 					t.Errorf("seed %d: %+v", seed, d)
 				}
 			}
-			if f.Kept() != len(b.sessions) {
-				t.Errorf("seed %d: %d sessions are left, %d as the fleet says", seed, len(b.sessions), f.Kept())
+			if f.Kept() != len(b.told().sessions) {
+				t.Errorf("seed %d: %d sessions are left, %d as the fleet says", seed, len(b.told().sessions), f.Kept())
 			}
 		})
 	}

@@ -64,7 +64,7 @@ func TestKindsOfMessages(t *testing.T) {
 				f.Stop(t.Context())
 				last = rec.Snapshot()
 				balanced(t, last)
-				for topic, messages := range b.sent {
+				for topic, messages := range b.told().sent {
 					for _, m := range messages {
 						all[topic] = append(all[topic], string(m.Payload))
 						if alarm := strings.HasPrefix(topic, "alarms/"); m.Retain != alarm || (m.QoS == 2) != alarm {
@@ -151,7 +151,7 @@ func TestRequests(t *testing.T) {
 				if d := f.Deliveries()[0]; d.Duplicates+d.OutOfOrder+d.Missing > 0 {
 					t.Errorf("%+v", d)
 				}
-				if m := b.sent["replies/sensors-0"]; tt.respond && (len(m) == 0 || len(m[0].Properties.Correlation) == 0 || m[0].Properties.ResponseTopic != "") {
+				if m := b.told().sent["replies/sensors-0"]; tt.respond && (len(m) == 0 || len(m[0].Properties.Correlation) == 0 || m[0].Properties.ResponseTopic != "") {
 					t.Errorf("responses %+v", m)
 				}
 			})
