@@ -221,8 +221,8 @@ func (f *Fleet) Deliveries() (all []Deliveries) {
 	return all
 }
 
-// figures are Deliveries for /metrics.
-func (f *Fleet) figures() []metrics.Figure {
+// DeliveryFigures are what became of messages, as Fleet.Deliveries has it, for /metrics.
+func DeliveryFigures(all []Deliveries) []metrics.Figure {
 	figure := func(name, help string) metrics.Figure {
 		return metrics.Figure{Name: name, Labels: []string{"group"}, Help: help}
 	}
@@ -230,7 +230,7 @@ func (f *Fleet) figures() []metrics.Figure {
 	late := figure("twinfleet_delivery_late_total",
 		"Messages that arrived after their time was up, by the group that sent them: they are among the deliveries that timed out.")
 	disordered := figure("twinfleet_delivery_out_of_order_total", "Messages that a subscriber got after a later one of the same device, by the group that sent them.")
-	for _, d := range f.Deliveries() {
+	for _, d := range all {
 		add := func(to *metrics.Figure, n uint64) {
 			to.Samples = append(to.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(n)})
 		}
