@@ -99,7 +99,7 @@ func (d *device) delivered(m mark.Mark, subscriber int, now time.Time) (stranger
 	if got.Verdict == book.Late {
 		outcome = metrics.Timeout
 	}
-	got.Value.End(when(got.Value, now), outcome)
+	got.Value.End(d.when(got.Value, now, outcome == metrics.Timeout), outcome)
 	d.counted(nil)
 	return false
 }

@@ -225,7 +225,7 @@ func (d *device) depart(why error, now time.Time) {
 	d.why, d.phase = why, draining
 	d.leave(true)
 	d.plans = agenda{timeout: now}
-	d.deaf, d.patient = now.Add(d.fleet.patience()), now.Add(d.group.Timeout)
+	d.deaf, d.patient = now.Add(d.fleet.longest), now.Add(d.group.Timeout)
 }
 
 // abandon ends a session whose connection is lost, or of no use.

@@ -123,28 +123,28 @@ func (f *Fleet) tellOthers(subscriber int, there bool, at time.Time) {
 	}
 }
 
-// patience is for how long a subscriber that leaves listens to what others have sent: the time of one message, and as long as it may take until
-// the other fleets tell how they stand.
-func (f *Fleet) patience() time.Duration { return f.longest + f.grace() }
-
-// mayCome reports whether messages may be on their way to a subscriber that leaves, and listens until a time.
+// mayCome reports whether messages may be on their way to a subscriber that leaves, and listens for the time of one message until a time.
 func (f *Fleet) mayCome(until time.Time) bool {
 	if f.undelivered.Load() > 0 {
 		return true
 	}
 	o := f.cfg.Others
-	return o != nil && o.Open != nil && o.Open(until.Add(-f.patience()))
+	return o != nil && o.Open != nil && o.Open(until.Add(-f.longest))
 }
 
 // Undelivered is how many messages of this fleet's devices are on their way to subscribers. It may be called at any time.
 func (f *Fleet) Undelivered() int { return int(f.undelivered.Load()) }
 
-// Patience is how long after it was told to leave a subscriber may still wait for messages of others.
-func (f *Fleet) Patience() time.Duration { return f.patience() }
+// Patience is for how long devices that leave may wait for what becomes of what was sent, at most.
+func (f *Fleet) Patience() time.Duration { return f.longest + f.grace() }
 
-// when is when a delivery ended by an arrival at a time: clocks that are not known to the last bit may have it before the message was sent.
-func when(x metrics.Started, at time.Time) time.Time {
-	if at.Before(x.Sent) {
+// when is when a delivery of the device's ended that an arrival at a time ends: clocks that are not known to the last bit may have it before the
+// message was sent, and one that was too late is over since its time was up, whenever others may tell of it.
+func (d *device) when(x metrics.Started, at time.Time, late bool) time.Time {
+	switch {
+	case late && d.fleet.cfg.Others != nil:
+		return x.Sent.Add(d.group.Timeout)
+	case at.Before(x.Sent):
 		return x.Sent
 	}
 	return at
