@@ -10,7 +10,6 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/swarm/clock"
-	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
@@ -27,7 +26,7 @@ fleet:
     - {name: sensors, count: 40, timeout: 5s, telemetry: {every: 1s, qos: 1, deliveries: all, payload: {n: "{{ seq }}", device: "{{ device }}"}}}
     - {name: meters, count: 10, timeout: 5s, telemetry: {every: 2s, qos: 1, deliveries: 14, payload: {n: "{{ seq }}", device: "{{ device }}"}}}
 stages:
-  - {name: ramp, duration: 10s, devices: 100%}
+  - {name: ramp, duration: 10s, devices: 100%%}
   - {name: hold, duration: 20s}
   - {name: rest, duration: 12s, paused: %v}
 `
@@ -52,7 +51,7 @@ func moody(m link.Message, id string) []time.Duration {
 
 // slow is a broker's that is slow, to the end.
 func slow(m link.Message, id string) []time.Duration {
-	return []time.Duration{time.Duration(2500+drawn(m, id)%2000) * time.Millisecond}
+	return []time.Duration{2500*time.Millisecond + time.Duration(drawn(m, id)%1_999_993)*time.Microsecond} // no two at once
 }
 
 // deliveredLines are what a run says of deliveries.
@@ -123,5 +122,3 @@ func TestDeliveriesOnAgents(t *testing.T) {
 		})
 	}
 }
-
-var _ = lead.Options{}
