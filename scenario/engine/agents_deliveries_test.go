@@ -1,12 +1,16 @@
 package engine_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/swarm/clock"
@@ -119,6 +123,144 @@ func TestDeliveriesOnAgents(t *testing.T) {
 			if x := runs[0].Totals.Find(metrics.OpDelivery, "sensors"); x == nil || x.Count(metrics.OK) < 5000 {
 				t.Errorf("%q", deliveredLines(runs[0]))
 			}
+		})
+	}
+}
+
+// ended holds what a run says of deliveries against itself: each has an end, and its agents' accounts are that of the whole.
+func ended(t *testing.T, r *report.Run) {
+	t.Helper()
+	for _, name := range []string{"sensors", "meters"} {
+		x := r.Totals.Find(metrics.OpDelivery, name)
+		if x == nil || x.InFlight() != 0 || x.Scheduled() != x.Ended()+x.DroppedTotal() || x.Count(metrics.Failed) > 0 {
+			t.Errorf("%s: scheduled %d, ended %d, dropped %d, open %d", name, x.Scheduled(), x.Ended(), x.DroppedTotal(), x.InFlight())
+		}
+	}
+	var sum, whole report.Account
+	for _, a := range r.Agents {
+		sum.Scheduled, sum.OK, sum.Dropped, sum.InFlight = sum.Scheduled+a.Totals.Scheduled, sum.OK+a.Totals.OK, sum.Dropped+a.Totals.Dropped, sum.InFlight+a.Totals.InFlight
+	}
+	for i := range r.Totals.Series {
+		x := &r.Totals.Series[i]
+		if !x.Operation.OfDevices() {
+			continue
+		}
+		whole.Scheduled, whole.OK = whole.Scheduled+x.Scheduled(), whole.OK+x.Count(metrics.OK)
+		whole.Dropped, whole.InFlight = whole.Dropped+x.DroppedTotal(), whole.InFlight+x.InFlight()
+	}
+	if sum != whole {
+		t.Errorf("agents %+v; whole %+v", sum, whole)
+	}
+}
+
+// cutting has listeners of three boards away for a while, over and over.
+func cutting(a *air) {
+	for range 3 {
+		time.Sleep(7 * time.Second)
+		a.cut(func(id string) bool { return strings.HasPrefix(id, "boards-") && id < "boards-000003" })
+	}
+}
+
+// Subscribers that lose their connections, and come back, are of no broker's doing: what was sent to them meanwhile is dropped, or has no answer, whichever
+// agent runs them. Nothing is lost, and what they get is delivered.
+func TestSubscribersOfOtherAgentsAreAway(t *testing.T) {
+	var runs []*report.Run
+	for _, agents := range []int{0, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			x := &swarmed{text: fmt.Sprintf(exchanging, true), agents: agents, air: &air{takes: slow}}
+			x.during = func(*swarm, *lead.Lead) { cutting(x.air) }
+			if agents == 0 {
+				var going sync.WaitGroup
+				defer going.Wait()
+				going.Go(func() { cutting(x.air) })
+			}
+			r := x.run(t)
+			runs = append(runs, r)
+			for _, name := range []string{"sensors", "meters"} {
+				d := r.Totals.Find(metrics.OpDelivery, name)
+				if d.Count(metrics.Timeout) > 0 && name == "sensors" || d.Count(metrics.OK) < 1400 {
+					t.Errorf("%d agents: %s", agents, strings.Join(deliveredLines(r), "\n"))
+				}
+			}
+			if agents > 0 {
+				ended(t, r)
+			}
+		})
+	}
+	one, many := runs[0].Totals.Find(metrics.OpDelivery, "sensors"), runs[1].Totals.Find(metrics.OpDelivery, "sensors")
+	if one.Scheduled() != many.Scheduled() || one.Count(metrics.Unanswered) == 0 || many.Count(metrics.Unanswered) == 0 {
+		t.Errorf("one process:\n%s\nagents:\n%s", strings.Join(deliveredLines(runs[0]), "\n"), strings.Join(deliveredLines(runs[1]), "\n"))
+	}
+	if a, b := int(one.Count(metrics.OK)), int(many.Count(metrics.OK)); a-b > a/50 || b-a > a/50 {
+		t.Errorf("%d delivered in one process, %d on agents", a, b)
+	}
+}
+
+// An agent that is lost takes its subscribers with it: what was sent to them was not lost on the way.
+func TestLostAgentsSubscribersAreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &swarmed{text: strings.Replace(fmt.Sprintf(exchanging, false), "deliveries: 14", "deliveries: 3", 1), agents: 3, air: &air{}, lead: lead.Options{OnLoss: lead.Continue}}
+		x.during = func(s *swarm, _ *lead.Lead) {
+			time.Sleep(20 * time.Second)
+			s.stops["agent-2"]()
+		}
+		r := x.run(t)
+		d := r.Totals.Find(metrics.OpDelivery, "sensors")
+		if r.Outcome != report.Saturated || d.Count(metrics.Timeout) > 0 || d.Count(metrics.Unanswered) == 0 || d.Dropped[metrics.DropNotConnected] == 0 {
+			t.Errorf("%s\n%s", figures(r), strings.Join(deliveredLines(r), "\n"))
+		}
+		ended(t, r)
+	})
+}
+
+// A bus that is away for less than a delivery waits for costs nothing; one that is away for longer is said, and the run does not pass.
+func TestDeliveriesWhileTheBusIsAway(t *testing.T) {
+	for _, tt := range []struct {
+		away    time.Duration
+		outcome report.Outcome
+	}{{time.Second, report.Passed}, {20 * time.Second, report.Saturated}} {
+		t.Run(tt.away.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := &swarmed{text: fmt.Sprintf(exchanging, false), agents: 3, air: &air{}}
+				x.during = func(s *swarm, _ *lead.Lead) {
+					time.Sleep(15 * time.Second)
+					s.server.Stop(errors.New("the server was stopped"))
+					time.Sleep(tt.away)
+					s.server.Start()
+				}
+				r := x.run(t)
+				d := r.Totals.Find(metrics.OpDelivery, "sensors")
+				if r.Outcome != tt.outcome || tt.outcome == report.Passed && d.Count(metrics.OK) != d.Scheduled() {
+					t.Errorf("%s\n%s", figures(r), strings.Join(deliveredLines(r), "\n"))
+				}
+				if tt.outcome != report.Passed && !strings.Contains(fmt.Sprintf("%+v", r.Generator.Stages), "what subscribers got was told other agents") {
+					t.Errorf("%+v", r.Generator.Stages)
+				}
+				ended(t, r)
+			})
+		})
+	}
+}
+
+// What agents cannot do with deliveries is refused in a line that says what to do.
+func TestAgentsRefuseDeliveries(t *testing.T) {
+	hubs := strings.Replace(swarming, "telemetry: {}", "telemetry: {deliveries: 1}", 1)
+	for _, tt := range []struct {
+		name, text, choice, want string
+	}{
+		{"others take devices over", fmt.Sprintf(exchanging, false), lead.Redistribute, "use --on-agent-loss fail or continue"},
+		{"a hub", hubs, lead.Fail, "are read from the hub by one process"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := &swarmed{text: tt.text, agents: 2, lead: lead.Options{OnLoss: tt.choice}}
+				if strings.Contains(tt.text, "mqtt://") {
+					x.air = &air{}
+				}
+				if r := x.run(t); r.Outcome != report.Failed || !strings.Contains(r.Reason, tt.want) {
+					t.Errorf("%s: %s; want %q", r.Outcome, r.Reason, tt.want)
+				}
+			})
 		})
 	}
 }

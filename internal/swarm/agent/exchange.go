@@ -41,8 +41,10 @@ type peer struct {
 
 	mu        sync.Mutex // protects the following fields
 	arrivals  []fleet.Arrival
+	stage     int // in which the first of them came
 	listeners []fleet.Listener
 	telling   *protocol.Exchanged // that was told and not heard, as far as is known: it is told as it was
+	told      int                 // the stage in which the first arrival of it came
 	number    uint64              // of the last message that was heard
 	heard     uint64              // of the last that came of it
 	lost      bool
@@ -55,6 +57,9 @@ const (
 	mostExchanged = 8192                  // in a message
 	lateExchange  = 2 * time.Second       // fleet.Others.Grace
 )
+
+// mostUnsure is by how much times of deliveries may be wrong at most, as those of what is judged of freshness.
+const mostUnsure = time.Second
 
 // newExchange is that of an agent's work; nil when no deliveries are measured, or there is no other agent.
 func newExchange(w *work) *exchange {
@@ -120,8 +125,11 @@ func (e *exchange) arrived(a fleet.Arrival) {
 	switch {
 	case p.lost:
 	case len(p.arrivals) >= mostArrivals:
-		defer e.doubted("there was no room for all that subscribers got")
+		defer e.doubted(e.stage(), "there was no room for all that subscribers got"+mayCount)
 	default:
+		if len(p.arrivals) == 0 {
+			p.stage = e.stage()
+		}
 		p.arrivals = append(p.arrivals, a)
 	}
 	p.mu.Unlock()
@@ -255,11 +263,17 @@ func (e *exchange) take(x *protocol.Exchanged) error {
 			f.Hears(l)
 		}
 	}
+	unsure := x.Within
 	for _, a := range x.Arrivals {
 		if theirs(a.Subscriber) && e.work.mine(a.Publisher) {
-			a.At, _ = e.work.times.here(a.At)
+			var within time.Duration
+			a.At, within = e.work.times.here(a.At)
+			unsure = max(unsure, x.Within+within)
 			f.Reached(a)
 		}
+	}
+	if unsure > mostUnsure {
+		e.doubted(e.stage(), "times of deliveries are known to ±"+human.Duration(unsure)+", as the clocks of agents are")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -318,7 +332,7 @@ func (e *exchange) batch(ctx context.Context, p *peer) (left int, err error) {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	x := e.next(p)
+	x, stage := e.next(p)
 	if x == nil {
 		return 0, nil
 	}
@@ -330,7 +344,7 @@ func (e *exchange) batch(ctx context.Context, p *peer) (left int, err error) {
 	if len(x.Arrivals) > 0 {
 		at, _ := e.work.times.here(x.Arrivals[0].At)
 		if late := time.Since(at); late > lateExchange {
-			e.doubted("what subscribers got was told other agents " + human.Duration(late) + " late")
+			e.doubted(stage, "what subscribers got was told other agents "+human.Duration(late)+" late"+mayCount)
 		}
 	}
 	p.mu.Lock()
@@ -339,23 +353,23 @@ func (e *exchange) batch(ctx context.Context, p *peer) (left int, err error) {
 	return len(p.arrivals) + len(p.listeners), nil
 }
 
-// next is what another agent is to be told now; nil for nothing.
-func (e *exchange) next(p *peer) *protocol.Exchanged {
+// next is what another agent is to be told now, and the stage in which the first arrival of it came; nil for nothing.
+func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lost || p.stands.Over { // nobody would know what to do with it
 		p.arrivals, p.listeners, p.telling = nil, nil, nil
-		return nil
+		return nil, 0
 	}
 	if p.telling != nil {
-		return p.telling
+		return p.telling, p.told
 	}
 	most := min(mostExchanged, e.work.agent.o.Bus.MaxPayload()/128)
 	arrivals, listeners := p.arrivals[:min(len(p.arrivals), most)], p.listeners[:min(len(p.listeners), most)]
 	if len(arrivals)+len(listeners) == 0 {
-		return nil
+		return nil, 0
 	}
-	x := &protocol.Exchanged{Run: e.work.session.id, From: e.work.agent.o.Name, Number: p.number + 1}
+	x = &protocol.Exchanged{Run: e.work.session.id, From: e.work.agent.o.Name, Number: p.number + 1}
 	told := func(at time.Time) time.Time {
 		t, within := e.work.times.told(at)
 		x.Within = max(x.Within, within)
@@ -369,6 +383,7 @@ func (e *exchange) next(p *peer) *protocol.Exchanged {
 		a.At = told(a.At)
 		x.Arrivals = append(x.Arrivals, a)
 	}
+	p.told = p.stage
 	if p.arrivals = p.arrivals[len(arrivals):]; len(p.arrivals) == 0 {
 		p.arrivals = nil
 	}
@@ -376,16 +391,24 @@ func (e *exchange) next(p *peer) *protocol.Exchanged {
 		p.listeners = nil
 	}
 	p.telling = x
-	return x
+	return x, p.told
 }
 
-// doubted notes why deliveries of the stage that runs may be counted as lost that were not.
-func (e *exchange) doubted(why string) {
-	number := max(0, e.work.runner.Place().Stage)
+// stage is the number of the stage that runs.
+func (e *exchange) stage() int { return max(0, e.work.runner.Place().Stage) }
+
+// mayCount is what follows from what others have not been told in time.
+const mayCount = ": deliveries may count as lost that were not"
+
+// doubted notes why deliveries of the stages from one to that which runs may be measured wrong.
+func (e *exchange) doubted(from int, why string) {
+	now := e.stage()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if name := e.work.sc.Stages[number].Name; e.doubts[name] == "" {
-		e.doubts[name] = why + ": deliveries may count as lost that were not"
+	for i := from; i <= now; i++ {
+		if name := e.work.sc.Stages[i].Name; e.doubts[name] == "" {
+			e.doubts[name] = why
+		}
 	}
 }
 
