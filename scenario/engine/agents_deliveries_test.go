@@ -1,14 +1,19 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/swarm/bus"
+	"github.com/twinfleet/twinfleet/internal/swarm/protocol"
 
 	"github.com/twinfleet/twinfleet/internal/swarm/lead"
 
@@ -84,8 +89,9 @@ func TestDeliveriesOnAgents(t *testing.T) {
 		name   string
 		takes  func(link.Message, string) []time.Duration
 		clocks bool
+		loses  bool // the bus loses answers
 		rest   bool // nothing is under way in the end: what comes after the last time-out depends on who has left
-	}{{"a good broker", nil, false, false}, {"a slow broker", slow, true, false}, {"a moody broker", moody, false, true}, {"wrong clocks", moody, true, true}} {
+	}{{"a good broker", nil, false, false, false}, {"a slow broker", slow, true, false, false}, {"a moody broker", moody, false, false, true}, {"wrong clocks", moody, true, false, true}, {"a bad bus", moody, false, true, true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			var runs []*report.Run
 			for _, agents := range []int{0, 1, 2, 4} {
@@ -93,6 +99,9 @@ func TestDeliveriesOnAgents(t *testing.T) {
 					x := &swarmed{text: fmt.Sprintf(exchanging, tt.rest), agents: agents, air: &air{takes: tt.takes}}
 					if start := time.Now(); tt.clocks {
 						x.clocks = []clock.Clock{clock.Shifted(time.Now, 7*time.Second, 0, start), clock.Shifted(time.Now, -3*time.Second, 50, start)}
+					}
+					if tt.loses {
+						x.wrap = func(_ string, b bus.Bus) bus.Bus { return &forgetful{Bus: b} }
 					}
 					r := x.run(t)
 					runs = append(runs, r)
@@ -125,6 +134,27 @@ func TestDeliveriesOnAgents(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forgetful is a bus that hears what it is asked, and now and then loses the answer, or the question.
+type forgetful struct {
+	bus.Bus
+	asked atomic.Int64
+}
+
+func (f *forgetful) Ask(ctx context.Context, instance, endpoint string, data []byte) ([]byte, error) {
+	if endpoint != protocol.Exchange && endpoint != protocol.Events {
+		return f.Bus.Ask(ctx, instance, endpoint, data)
+	}
+	n := f.asked.Add(1)
+	if n%5 == 0 {
+		return nil, bus.ErrLost
+	}
+	b, err := f.Bus.Ask(ctx, instance, endpoint, data)
+	if n%3 == 0 {
+		return nil, bus.ErrLost
+	}
+	return b, err
 }
 
 // ended holds what a run says of deliveries against itself: each has an end, and its agents' accounts are that of the whole.
