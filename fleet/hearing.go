@@ -14,9 +14,16 @@ type ear struct {
 	until  atomic.Int64 // of one that is away: when the target forgets its session, likewise; 0 for never, and while it is connected
 }
 
-// missed reports whether the subscriber may have missed what was sent at a time: it was not there throughout.
-func (e *ear) missed(sent time.Time) bool {
-	return !e.hears() || e.closed.Load() >= sent.UnixNano()
+// missed reports whether the subscriber may have missed what was sent at a time and was to come by another: it was not there throughout.
+func (e *ear) missed(sent, by time.Time) bool {
+	closed := e.closed.Load()
+	if until := e.until.Load(); until != 0 && until <= time.Now().UnixNano() {
+		closed = max(closed, until)
+	}
+	if closed > by.UnixNano() {
+		return false
+	}
+	return !e.hears() || closed >= sent.UnixNano()
 }
 
 // hears reports whether the subscriber is there, or the target keeps for it what comes.
@@ -25,16 +32,22 @@ func (e *ear) hears() bool {
 	return e.open.Load() && (until == 0 || time.Now().UnixNano() < until)
 }
 
-// listening reports whether a subscriber is there, as far as this fleet knows: those of other fleets are taken to be.
+// listening reports whether a subscriber is there, as far as this fleet knows: those of other fleets are taken to be where these do not tell.
 func (f *Fleet) listening(index int) bool {
 	x, ok := f.ears.Load(index)
-	return !ok || x.(*ear).hears()
+	if !ok {
+		return f.cfg.Others == nil
+	}
+	return x.(*ear).hears()
 }
 
-// away reports whether a subscriber may have missed a message for not being there.
-func (f *Fleet) away(index int, message metrics.Started) bool {
+// away reports whether a subscriber may have missed a message by a time for not being there.
+func (f *Fleet) away(index int, message metrics.Started, by time.Time) bool {
 	x, ok := f.ears.Load(index)
-	return ok && x.(*ear).missed(message.Sent)
+	if !ok {
+		return f.cfg.Others != nil
+	}
+	return x.(*ear).missed(message.Sent, by)
 }
 
 // hears notes that the device is a subscriber from now on: it has subscribed, or the target has its subscriptions.
@@ -53,6 +66,7 @@ func (d *device) hears() {
 	d.subscribed = true
 	d.fleet.subscribers.Add(1)
 	d.ear.open.Store(true)
+	d.fleet.tellOthers(d.index, true, time.Now())
 }
 
 // leavesFor notes that the device is away, and until when the target keeps what comes for it; the zero time is for ever.
@@ -71,4 +85,5 @@ func (d *device) deafens(now time.Time) {
 	d.ear.closed.Store(now.UnixNano())
 	d.ear.open.Store(false)
 	d.fleet.subscribers.Add(-1)
+	d.fleet.tellOthers(d.index, false, now)
 }
