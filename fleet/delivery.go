@@ -124,9 +124,10 @@ func settleDeliveries(all []book.Ended[metrics.Started], now time.Time) {
 }
 
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
-// retained when somebody subscribes: that tells nothing of how long a delivery takes.
+// retained when somebody subscribes: that tells nothing of how long a delivery takes. Nor does a response, which may have the payload of its
+// request, mark and all.
 func (d *device) arrived(m link.Message, now time.Time) {
-	if d.fleet.measures && (!m.Retain || d.group.asPublished) {
+	if d.fleet.measures && !isResponse(m) && (!m.Retain || d.group.asPublished) {
 		d.fleet.arrived(m, d.index, now, d.contradict)
 	}
 }
