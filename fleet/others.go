@@ -17,8 +17,9 @@ type Others struct {
 	// Listens is told that a subscriber of this fleet gets messages from now on, or no more: Hears of all others is to be told, in the order of
 	// each subscriber, and best at once, as messages are not expected to reach subscribers of whom nobody has told.
 	Listens func(Listener)
-	// Open reports whether messages of other fleets may be on their way to this one's subscribers, as they stood at a time or later.
-	Open func(since time.Time) bool
+	// Open reports whether messages of other fleets may be on their way to this one's subscribers, as those fleets stood at a time or later: they have
+	// some that are Undelivered, or, when all is over, devices that are Talking.
+	Open func(since time.Time, over bool) bool
 	// Grace is how long after it came others may tell of an arrival; 2 s when 0. A delivery is not held for lost before that has passed, too.
 	Grace time.Duration
 }
@@ -125,22 +126,19 @@ func (f *Fleet) tellOthers(subscriber int, there bool, at time.Time) {
 
 // mayCome reports whether messages may be on their way to a subscriber that leaves, and listens for the time of one message until a time.
 func (f *Fleet) mayCome(until time.Time) bool {
-	if f.Undelivered() > 0 {
+	over := f.finished() // then all leave, and who is there last has all that was sent
+	if f.undelivered.Load() > 0 || over && f.talking.Load() > 0 {
 		return true
 	}
 	o := f.cfg.Others
-	return o != nil && o.Open != nil && o.Open(until.Add(-f.longest))
+	return o != nil && o.Open != nil && o.Open(until.Add(-f.longest), over)
 }
 
-// Undelivered is how many messages of this fleet's devices are on their way to subscribers, and from Finish on, when all leave, how many of its
-// devices may send more. It may be called at any time.
-func (f *Fleet) Undelivered() int {
-	n := f.undelivered.Load()
-	if f.finished() {
-		n += f.talking.Load()
-	}
-	return int(n)
-}
+// Talking is how many of this fleet's devices have not left whose messages' deliveries are measured. It may be called at any time.
+func (f *Fleet) Talking() int { return int(f.talking.Load()) }
+
+// Undelivered is how many messages of this fleet's devices are on their way to subscribers. It may be called at any time.
+func (f *Fleet) Undelivered() int { return int(f.undelivered.Load()) }
 
 // Patience is for how long devices that leave may wait for what becomes of what was sent, at most.
 func (f *Fleet) Patience() time.Duration { return f.longest + f.grace() }

@@ -50,9 +50,9 @@ func parts(t *testing.T, h *hub, n, deliveries int, takes time.Duration) (*post,
 						}
 					}
 				},
-				Open: func(time.Time) bool {
+				Open: func(_ time.Time, over bool) bool {
 					for other, f := range p.fleets {
-						if other != part && f.Undelivered() > 0 {
+						if other != part && (f.Undelivered() > 0 || over && f.Talking() > 0) {
 							return true
 						}
 					}

@@ -294,3 +294,40 @@ func TestAgentsRefuseDeliveries(t *testing.T) {
 		})
 	}
 }
+
+// Subscribers that are scaled away while messages are on their way to them, from any agent, leave when they have them: nothing counts as lost, and
+// next to nothing as unanswered.
+func TestSubscribersOfAgentsLeave(t *testing.T) {
+	text := strings.Replace(fmt.Sprintf(exchanging, false), "- {name: rest,", "- {name: less, duration: 5s, devices: {boards: 2, halls: 5}}\n  - {name: rest,", 1)
+	text = strings.Replace(text, "deliveries: 14", "deliveries: 2", 1)
+	var runs []*report.Run
+	for _, agents := range []int{0, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			r := (&swarmed{text: text, agents: agents, air: &air{takes: func(link.Message, string) []time.Duration { return []time.Duration{300 * time.Millisecond} }}}).run(t)
+			runs = append(runs, r)
+			x := r.Totals.Find(metrics.OpDelivery, "sensors")
+			if r.Outcome != report.Passed || x.Count(metrics.Timeout) > 0 || x.Count(metrics.Unanswered) > x.Scheduled()/100 || x.DroppedTotal() == 0 {
+				t.Errorf("%d agents: %s\n%s", agents, figures(r), strings.Join(deliveredLines(r), "\n"))
+			}
+		})
+	}
+	one, many := runs[0].Totals.Find(metrics.OpDelivery, "sensors"), runs[1].Totals.Find(metrics.OpDelivery, "sensors")
+	if a, b := int(one.Count(metrics.OK)), int(many.Count(metrics.OK)); one.Scheduled() != many.Scheduled() || a-b > a/50 || b-a > a/50 {
+		t.Errorf("one process:\n%s\nagents:\n%s", strings.Join(deliveredLines(runs[0]), "\n"), strings.Join(deliveredLines(runs[1]), "\n"))
+	}
+}
+
+// A run that is ended at once has an end for each delivery, and does not wait for what agents have yet to tell each other.
+func TestDeliveriesOfAgentsEndAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		r := (&swarmed{text: fmt.Sprintf(exchanging, false), agents: 3, air: &air{takes: slow}, hard: 20 * time.Second}).run(t)
+		if took := time.Since(start); took > 30*time.Second || r.Outcome != report.Interrupted {
+			t.Errorf("after %v: %s", took, figures(r))
+		}
+		if x := r.Totals.Find(metrics.OpDelivery, "sensors"); x.Count(metrics.Unanswered) == 0 {
+			t.Errorf("%s", strings.Join(deliveredLines(r), "\n"))
+		}
+		ended(t, r)
+	})
+}

@@ -157,11 +157,12 @@ func tell(news chan struct{}) {
 	}
 }
 
-// open reports whether messages of others may be on their way, as they stood at a time or later.
-func (e *exchange) open(since time.Time) bool {
+// open reports whether messages of others may be on their way, or, when all is over, may still be sent, as they stood at a time or later.
+func (e *exchange) open(since time.Time, over bool) bool {
 	for _, p := range e.peers {
 		p.mu.Lock()
-		none := p.lost || p.stands.Over || p.stands.Undelivered == 0 && !p.stands.At.Before(since)
+		s := &p.stands
+		none := p.lost || s.Over || s.Undelivered == 0 && !(over && s.Talking > 0) && !s.At.Before(since)
 		p.mu.Unlock()
 		if !none {
 			return true

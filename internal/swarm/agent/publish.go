@@ -48,7 +48,7 @@ func (w *work) standing() *protocol.Status {
 		Stage: w.runner.Place().Stage, Clock: w.clock(), Adopted: w.adopted.status(),
 	}
 	s.Reporters, s.Last = w.events.reporters()
-	s.Undelivered, s.Over = f.Undelivered(), w.others.over()
+	s.Undelivered, s.Talking, s.Over = f.Undelivered(), f.Talking(), w.others.over()
 	return s
 }
 

@@ -249,6 +249,8 @@ type Status struct {
 	Adopted map[string]Adopted `json:"adopted,omitempty"`
 	// Undelivered is how many messages of its devices, whose deliveries are measured, are on their way to subscribers.
 	Undelivered int `json:"undelivered,omitempty"`
+	// Talking is how many of its devices that send such messages have not left.
+	Talking int `json:"talking,omitempty"`
 	// Over says that its devices have left, and that all that its subscribers got has been told.
 	Over bool `json:"over,omitempty"`
 }
@@ -265,7 +267,7 @@ type Adopted struct {
 func (s *Status) Same(o *Status) bool {
 	return maps.Equal(s.Counts, o.Counts) && s.Lost == o.Lost && s.Losses == o.Losses && s.Returns == o.Returns && s.Left == o.Left &&
 		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage && maps.Equal(s.Adopted, o.Adopted) &&
-		(s.Undelivered > 0) == (o.Undelivered > 0) && s.Over == o.Over
+		(s.Undelivered > 0) == (o.Undelivered > 0) && (s.Talking > 0) == (o.Talking > 0) && s.Over == o.Over
 }
 
 // Numbers is what is kept under a FiguresKey.
