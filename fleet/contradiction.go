@@ -1,9 +1,17 @@
 package fleet
 
 import (
+	"errors"
+	"io"
 	"log/slog"
+	"time"
 
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/fleet/link/fault"
+	"github.com/twinfleet/twinfleet/fleet/protocol/plain"
+	"github.com/twinfleet/twinfleet/internal/fleet/takeover"
 	"github.com/twinfleet/twinfleet/internal/fleet/versions"
+	"github.com/twinfleet/twinfleet/internal/oserr"
 )
 
 // ContradictionKind says how a target contradicted itself.
@@ -17,6 +25,9 @@ const (
 	RisenVersion    ContradictionKind = "the $version of reported properties rose by more than the device's reports; does another client use its identity?"
 	FallenDesired   ContradictionKind = "the $version of desired properties fell"
 	StrangeDelivery ContradictionKind = "a message reached a subscriber to whose topics it does not belong"
+	// TakenOver is certain, as the target says so; LikelyTakenOver is told by how connections end, which may have another reason.
+	TakenOver       ContradictionKind = "another client uses the client ids of this run, as the target says: does another run have the same devices?"
+	LikelyTakenOver ContradictionKind = "another client is likely to use the client ids of this run: connections end soon after they begin, again and again; does another run have the same devices?"
 	UnknownDelivery ContradictionKind = "a message arrived that its device never sent; does another run use the topic?"
 )
 
@@ -44,6 +55,28 @@ func (f *Fleet) contradict(c Contradiction) {
 	f.log.Log(f.ctx, level, "the target contradicts itself", "device", c.Device, "kind", c.Kind, "detail", c.Detail)
 	if hook := f.cfg.OnContradiction; hook != nil {
 		hook(c)
+	}
+}
+
+// sessionTakenOver is the reason code of a connection that another took over (MQTT 5 section 3.14.2.1).
+const sessionTakenOver = 0x8e
+
+// noteLoss finds out whether the connection, which the target or the network ended, is another client's now.
+func (d *device) noteLoss(lost error, now time.Time) {
+	why := takeover.Other
+	var told *link.DisconnectedError
+	_, broker := d.group.protocol.(plain.Protocol)
+	switch {
+	case errors.As(lost, &told) && told.Code == sessionTakenOver:
+		why = takeover.Taken
+	case broker && told == nil && (errors.Is(lost, io.EOF) || oserr.Is(lost, oserr.Reset) && !errors.Is(lost, fault.ErrReset)):
+		why = takeover.Ended
+	}
+	switch d.fleet.takeovers.Lost(d.index, d.back, now, why) {
+	case takeover.Certain:
+		d.contradict(Contradiction{Kind: TakenOver, Detail: "DISCONNECT with reason code 142"})
+	case takeover.Likely:
+		d.contradict(Contradiction{Kind: LikelyTakenOver, Detail: "the last connection was ended " + now.Sub(d.back).Round(time.Millisecond).String() + " after it began"})
 	}
 }
 

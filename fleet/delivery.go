@@ -350,6 +350,9 @@ func (d *device) underWay(listens bool) int {
 	}
 	d.mu.Unlock()
 	if listens && d.halted() && d.group.Listens {
+		if d.fleet.finished() { // then all leave, and who is there last has all that was sent
+			n += int(d.fleet.talking.Load())
+		}
 		n += int(d.fleet.undelivered.Load())
 	}
 	return n

@@ -455,3 +455,33 @@ func TestAllCopiesComeLate(t *testing.T) {
 		}
 	})
 }
+
+// At the end subscribers leave last: a message that is sent while they are about to go is delivered.
+func TestSubscribersLeaveLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.twins, h.latency = false, 20*time.Millisecond
+		rec := metrics.NewRecorder(metrics.Options{})
+		f, err := fleet.New(fleet.Config{
+			Seed: 1, Target: h, Driver: h, Recorder: rec,
+			Groups: []fleet.Group{
+				{Name: "boards", IDs: []string{"boards-0"}, Listens: true},
+				{
+					Name: "sensors", First: 1, IDs: []string{"sensors-0", "sensors-1", "sensors-2"}, InFlight: 1, Wait: true,
+					Telemetry: fleet.Telemetry{Every: 5 * time.Millisecond, QoS: 1, Deliveries: 1},
+				},
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(t, f, 4, 0)
+		time.Sleep(10 * time.Second)
+		f.Stop(t.Context())
+		balanced(t, rec.Snapshot())
+		x := rec.Snapshot().Find(metrics.OpDelivery, "sensors")
+		if n := x.Count(metrics.OK); n != x.Started() || n == 0 || x.DroppedTotal() > 3 { // the first of each come before the board listens
+			t.Errorf("%d of %d delivered, %d dropped", n, x.Started(), x.DroppedTotal())
+		}
+	})
+}

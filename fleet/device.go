@@ -48,11 +48,12 @@ type device struct {
 
 	topic string // of messages; "" before the first
 
-	keeps          *link.Session // between connections; nil unless it is kept
-	kept           bool          // the target has it
-	everSubscribed bool          // and its subscriptions
-	five           bool          // it speaks MQTT 5
-	ear            *ear          // nil unless it listens to others
+	keeps          *link.Session          // between connections; nil unless it is kept
+	kept           bool                   // the target has it
+	everSubscribed bool                   // and its subscriptions
+	five           bool                   // it speaks MQTT 5
+	server         atomic.Pointer[string] // another that the target named; nil for the target itself
+	ear            *ear                   // nil unless it listens to others
 
 	assigned     bool      // it knows its hub; for ever when its group provisions nothing
 	hubDue       time.Time // when it was due to be assigned to a hub; zero once it is
@@ -355,7 +356,7 @@ func (d *device) connect(intended time.Time) (link.Conn, error) {
 	o.Handler = d.received
 	d.five = o.Version == link.V5
 	d.ask(&o)
-	return d.dial(d.fleet.ctx, d.group.driver, o, d.group.connect, intended)
+	return d.dial(d.fleet.ctx, d.driver(), o, d.group.connect, intended)
 }
 
 // dial makes a connection, to the hub or to the provisioning service, and measures it.

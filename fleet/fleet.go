@@ -14,6 +14,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/internal/audience"
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
+	"github.com/twinfleet/twinfleet/internal/fleet/takeover"
 	"github.com/twinfleet/twinfleet/internal/timers"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/schedule"
@@ -32,6 +33,8 @@ type Fleet struct {
 	groupOf []int32                  // of each device
 	order   []int32                  // the n-th device to start
 	places  []int32                  // when each device starts: the inverse of order
+
+	takeovers takeover.Detector
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
@@ -62,6 +65,7 @@ type Fleet struct {
 	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
 	remain      atomic.Int64    // sessions that are left at the target
 	outside     atomic.Bool     // that there is one that is no device
+	talking     atomic.Int64    // devices that may send more of what is measured
 	undelivered atomic.Int64    // messages that subscribers have yet to get
 	run         []byte          // of marks, with a hyphen; empty without one
 	audiences   *audience.Index // of topics; nil unless messages are for every subscriber

@@ -98,7 +98,7 @@ func (d *device) wipe(ctx context.Context) error {
 	defer cancel()
 	o := d.fleet.cfg.Target.Link(d.index, d.id)
 	o.CleanSession, o.KeepAlive, o.Timeout, o.Handler = true, d.group.KeepAlive, d.group.Timeout, func(link.Message) {}
-	conn, err := d.group.driver.Connect(ctx, o)
+	conn, err := d.driver().Connect(ctx, o)
 	if err != nil {
 		return err
 	}

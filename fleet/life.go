@@ -20,6 +20,9 @@ func (d *device) begin(now time.Time) {
 	d.runs = d.runs[1:]
 	d.halt.Store(r.halt)
 	d.mu.Unlock()
+	if d.group.measures() {
+		d.fleet.talking.Add(1)
+	}
 	d.attempt, d.gap, d.ends, d.free, d.hubDue = 0, time.Time{}, time.Time{}, r.intended, time.Time{}
 	if r.waits {
 		d.free = now // until then the device was the other run's
@@ -75,6 +78,7 @@ func (d *device) session(intended time.Time) {
 		conn.Serve(func(err error) {
 			d.mu.Lock()
 			d.opened.over, d.opened.lost = true, err
+			d.sentAway(err)
 			d.mu.Unlock()
 			d.tell()
 		})
@@ -133,6 +137,9 @@ func (d *device) end(now time.Time) {
 	d.closeGap(now)
 	d.leave(true)
 	d.phase = delivering
+	if d.group.measures() {
+		d.fleet.talking.Add(-1)
+	}
 }
 
 // stopped is the end of a run. Another may follow at once.
@@ -183,6 +190,7 @@ func (d *device) connected(session *opened, now time.Time) {
 	case session.failed != nil && d.halted():
 		d.next(errStopped, now)
 	case session.failed != nil:
+		d.fleet.takeovers.Failed(d.index)
 		d.disown(session.failed)
 		d.next(session.failed, now)
 	case session.conn == nil:

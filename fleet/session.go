@@ -119,6 +119,7 @@ func (d *device) nextRenewal(t Tokens, now time.Time) time.Time {
 func (d *device) follow(session *opened, now time.Time) {
 	a := &d.plans
 	if session.over {
+		d.noteLoss(session.lost, now)
 		d.depart(errors.Join(link.ErrLost, session.lost), now)
 		return
 	}

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -100,7 +101,9 @@ func effective(t *testing.T, s *Scenario) map[string]any {
 		"fleet.client":    bare.Fleet.Client, "fleet.source_addresses": said(len(s.Fleet.SourceAddresses) == 0),
 
 		"fleet.groups.count": g.Count, "fleet.groups.id": g.ID, "fleet.groups.transport": g.Transport, "fleet.groups.devices_per_connection": g.Shared,
-		"fleet.groups.first_index": g.FirstIndex, "fleet.groups.index_width": g.IndexWidth,
+		"fleet.groups.client_id": g.ClientID, "fleet.groups.username": said(g.Username == "" && !g.Unnamed), "fleet.groups.password": said(g.Password.IsZero()),
+		"fleet.groups.identity.x509.common_name": said(s.Group("doors").CommonName(0) == "doors-000000"),
+		"fleet.groups.first_index":               g.FirstIndex, "fleet.groups.index_width": g.IndexWidth,
 		"fleet.groups.identity":                       said(gate.Identity.Made() && gate.Identity.Key.IsZero() && gate.Identity.X509 == nil),
 		"fleet.groups.identity.x509.ca":               said(door.Identity.X509.CA == "" && door.Identity.X509.Authority == nil),
 		"fleet.groups.identity.x509.key_password":     said(door.Identity.X509.KeyPassword.IsZero()),
@@ -192,6 +195,7 @@ func percent(share float64) string { return fmt.Sprintf("%v%%", share*100) }
 // A default that is documented is the default that acts, for every key of the reference.
 func TestDefaultsAreWhatTheReferenceSays(t *testing.T) {
 	acts := effective(t, decodeDefaults(t, everyObject))
+	maps.Copy(acts, brokerEffective(t))
 	known := 0
 	var walk func(path string, keys []language.Key)
 	walk = func(path string, keys []language.Key) {

@@ -73,7 +73,7 @@ func (r *reader) finishDPS(path string, g *Group, t *target.Target) {
 	if d.File != "" {
 		r.readDevices(path, g, path+".identity.dps.file", d.File)
 	}
-	r.readAuthority(path+".identity.dps.x509", g, d.X509)
+	r.readAuthority(path+".identity.dps.x509", g, d.X509, r.readFile)
 }
 
 // Azure reports whether devices go to Azure's own service, which takes so many registrations a minute and no more.

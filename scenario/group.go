@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -53,7 +54,11 @@ type Group struct {
 	// FirstIndex is what the first device has for {index}, in all templates: those that follow count on from it. 0 to MostIndex.
 	FirstIndex int
 	IndexWidth int                 // digits of {index} at the least, 1 to 10: zeros stand before it; 6 when 0
-	Identity   Identity            // how the hub knows the devices
+	ClientID   string              // template, broker only: {device}, {group} and {index}; {device} when empty
+	Unnamed    bool                // broker only: devices have no client id, so that the server gives each one
+	Username   string              // template, broker only, as ClientID; empty for none
+	Password   Secret              // likewise; zero for none
+	Identity   Identity            // how the target knows the devices
 	Report     Report              // what goes into their twins
 	Telemetry  Telemetry           // messages that they send
 	Messages   []Message           // broker only: further kinds of messages that they send
@@ -132,7 +137,7 @@ func groupKeys(g *Group) []language.Key {
 		key("delay", timing.Random(&g.Method.Delay), means("0s"), "How long a device takes to answer a direct method."),
 		key("status", value.Count(&g.Method.Status, 1, 999), is("200"), "The status of its answer."),
 	}
-	return append([]language.Key{
+	return slices.Concat([]language.Key{
 		key("name", value.Name(&g.Name).Required(), none, "The group's name, in metrics and device ids."),
 		key("count", value.Count(&g.Count, 1, MostDevices), is("1"), "How many devices."),
 		key("id", value.Text(&g.ID), is("{group}-{index}"),
@@ -142,8 +147,8 @@ func groupKeys(g *Group) []language.Key {
 			"What the first device has for {index}, in ids and everywhere else; the others count on from it. Runs that share a target have different ids so."),
 		key("index_width", value.Count(&g.IndexWidth, 1, 10), is(strconv.Itoa(topic.IndexWidth)),
 			"Digits of {index}: zeros stand before it. Numbers with more digits are longer."),
-		key("identity", value.Object(identityKeys(&g.Identity)), means("made by the run, with keys of their own"),
-			"How devices get to be known by the hub, and prove who they are."),
+		key("identity", value.Object(identityKeys(&g.Identity)), means("made by the run, with keys of their own; a broker's have user name and password"),
+			"How devices get to be known by the target, and prove who they are."),
 		key("transport", value.OneOf(&g.Transport, target.DeviceTransports()...), is(string(target.MQTT)),
 			"IoT Hub: what devices speak to it. mqtt and mqtt_ws (MQTT over WebSocket) are driven by fleet.client, amqp and amqp_ws are AMQP, and "+
 				"https only sends telemetry: it has no twins and no direct methods. A hub with one port speaks all of them there; Azure "+
@@ -168,7 +173,7 @@ func groupKeys(g *Group) []language.Key {
 		key("timeout", timing.Duration(&g.Timeout, timing.Shortest), is("30s"), "How long a device waits for an answer."),
 		key("desired", value.Object(desired), means("answered"), "What devices do with desired properties."),
 		key("methods", value.Object(methods), means("answered at once"), "How devices answer direct methods."),
-	}, loadKeys(g)...)
+	}, loginKeys(g), loadKeys(g))
 }
 
 // loadKeys are the keys of a group that say how a device loads its target.

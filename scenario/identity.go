@@ -26,14 +26,20 @@ import (
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
 
-// Identity is how a group's devices get to be known by the hub, and prove who they are. At most one of File,
-// Key, X509 and DPS is set; with none the run makes identities with symmetric keys of their own.
+// Identity is how a group's devices get to be known by the target, and prove who they are. Of a hub, at most one of File,
+// Key, X509 and DPS is set; with none the run makes identities with symmetric keys of their own. Of a broker, Credentials and X509 may be.
 type Identity struct {
 	File    string      // of connection strings; empty for none
 	Devices []DeviceKey // of that file, or of DPS, as many as the group has devices
 	Key     Secret      // of an enrollment group, in base64: keys of devices are derived from it
 	X509    *X509       // nil for devices with keys
 	DPS     *DPS        // nil for devices that are not assigned by a provisioning service
+
+	Credentials string        // broker only: file of what devices say of themselves, a row each; empty for none
+	Rows        []Credential  // of that file, as many as the group has devices; nil where another process has read it (Options.Handed)
+	Counted     int           // devices of that file, when it says how many the group has; 0 when the group says so itself
+	lines       []int         // of the file, where Rows stand
+	files       *certificates // of devices that have some in files; nil for none
 }
 
 // DeviceKey is a device that a hub knows already.
@@ -48,6 +54,8 @@ type X509 struct {
 	CA, Key     string           // files of the authority, in PEM
 	KeyPassword Secret           // of Key, when it is encrypted; zero for none
 	Authority   *tls.Certificate // certificate, those above it but for the root, and key, of these files; nil when the run makes one in memory, or with Thumbprint
+	Certificate string           // broker only: template of the files with a certificate for each device, whose keys are in Key then; empty for an authority
+	CommonName  string           // broker only: template of that of certificates that the authority signs; {device} when empty
 	Thumbprint  bool             // devices sign their certificates themselves, and the hub knows their thumbprints
 }
 
@@ -60,12 +68,15 @@ func (s *Scenario) Creates(g *Group) bool {
 	return g.Identity.Made() || (s.Target.Can().InProcess || s.Target.Kind == target.Apart) && g.Identity.DPS == nil
 }
 
-// file names the file that the group's devices are read from; empty for none.
-func (d *Identity) file() string {
-	if d.DPS != nil {
-		return d.DPS.File
+// listed is the file that the group's devices are read from, and how many it has; "" for none.
+func (d *Identity) listed() (file string, devices int) {
+	switch {
+	case d.DPS != nil:
+		return d.DPS.File, len(d.Devices)
+	case d.Credentials != "":
+		return d.Credentials, len(d.Rows)
 	}
-	return d.File
+	return d.File, len(d.Devices)
 }
 
 // Certificates are those of the devices, for whichever purpose; nil for devices with keys.
@@ -91,6 +102,11 @@ func authorityKeys(x *X509, embedded string) []language.Key {
 func identityKeys(d *Identity) []language.Key {
 	certificates := func(x *X509) []language.Key {
 		return append(authorityKeys(x, "The embedded hub is told."),
+			key("certificate", value.Text(&x.Certificate), none,
+				"Broker: files with a certificate for each device instead of ca, certs/{device}.pem, in PEM with those above it, which are sent too; key names the "+
+					"files of their keys then, certs/{device}.key. {device}, {group} and {index} are replaced."),
+			key("common_name", value.Text(&x.CommonName), means("{device}"),
+				"Broker: common name of the certificates that the authority signs; {device}, {group} and {index} are replaced."),
 			key("thumbprint", value.Bool(&x.Thumbprint), is("false"),
 				"Devices sign their certificates themselves, and the hub knows them by their thumbprints."))
 	}
@@ -99,6 +115,9 @@ func identityKeys(d *Identity) []language.Key {
 			"File of device connection strings: CSV with a column connection_string, separated by commas, semicolons or tabs, or a "+
 				"single column, or JSON lines {\"connectionString\": …}. Such devices are neither made nor removed; count is how many of "+
 				"them to use."),
+		key("credentials", value.Text(&d.Credentials), none,
+			"Broker: file of what devices say of themselves, a row each: CSV with a header of some of client_id, username, password, certificate, key and "+
+				"key_password, or JSON lines with these names. What a row leaves out follows from the keys of the group. count is how many of them to use."),
 		key("key", readKey(&d.Key), none,
 			"Key of an enrollment group, best as ${GROUP_KEY}: the key of each device is derived from it, as device provisioning "+
 				"does."),
@@ -191,6 +210,17 @@ func (r *reader) readFile(name string) ([]byte, error) {
 	return ReadNamed(name)
 }
 
+// readSecretFile is readFile for what devices of a broker prove themselves with, and names such.
+func (r *reader) readSecretFile(name string) ([]byte, error) {
+	if r.readSecret == nil {
+		return r.readFile(name)
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(filepath.Dir(r.File), name)
+	}
+	return r.readSecret(name)
+}
+
 // ReadNamed reads a file that a scenario names, as Options.ReadFile does when it is nil.
 func ReadNamed(name string) ([]byte, error) { return readRegular(name, largestFile) }
 
@@ -223,25 +253,33 @@ func (r *reader) readNamed(name string) (string, error) {
 }
 
 // finishIdentity reads the files that a group's identity names.
-func (r *reader) finishIdentity(path string, g *Group) {
+func (r *reader) finishIdentity(path string, g *Group, t *target.Target) {
 	d := &g.Identity
 	if d.File != "" {
 		r.readDevices(path, g, path+".identity.file", d.File)
 	}
-	r.readAuthority(path+".identity.x509", g, d.X509)
+	if t.Kind != target.Broker {
+		r.readAuthority(path+".identity.x509", g, d.X509, r.readFile)
+		return
+	}
+	r.finishLogin(path, g, t)
+	r.readCredentials(path, g)
+	if !r.handed && (d.X509 == nil || d.X509.Certificate == "") {
+		r.readAuthority(path+".identity.x509", g, d.X509, r.readSecretFile)
+	}
 }
 
 // readAuthority reads the files of who signs the certificates of a group's devices, where they are named.
-func (r *reader) readAuthority(path string, g *Group, x *X509) {
+func (r *reader) readAuthority(path string, g *Group, x *X509, read func(name string) ([]byte, error)) {
 	if x == nil || x.Thumbprint || x.CA == "" || x.Key == "" {
 		return
 	}
-	cert, err := r.readFile(x.CA)
+	cert, err := read(x.CA)
 	if err != nil {
 		r.FailAt(path+".ca", g.place, "the file cannot be read: %v", err)
 		return
 	}
-	key, err := r.readFile(x.Key)
+	key, err := read(x.Key)
 	if err != nil {
 		r.FailAt(path+".key", g.place, "the file cannot be read: %v", err)
 		return
@@ -293,6 +331,22 @@ func unjoin(err error) []error {
 func (r *reader) validateIdentity(path string, g *Group, s *Scenario, first int) {
 	d, t := &g.Identity, &s.Target
 	at := path + ".identity"
+	if t.Kind == target.Broker {
+		r.validateBrokerIdentity(at, g, t)
+		return
+	}
+	if d.Credentials != "" {
+		r.FailAt(at+".credentials", g.place, "only devices of a plain broker have credentials; those of a hub are in identity.file, with their connection strings")
+		return
+	}
+	if x := d.X509; x != nil {
+		for name, text := range map[string]string{"certificate": x.Certificate, "common_name": x.CommonName} {
+			if text != "" {
+				r.FailAt(at+".x509."+name, g.place, "only devices of a plain broker have it; a hub takes certificates with the device id as common name, that ca signs: remove it")
+				return
+			}
+		}
+	}
 	parts := 0
 	for _, set := range []bool{d.File != "", !d.Key.IsZero(), d.X509 != nil, d.DPS != nil} {
 		if set {
@@ -307,10 +361,6 @@ func (r *reader) validateIdentity(path string, g *Group, s *Scenario, first int)
 	}
 	if parts > 1 {
 		r.FailAt(at, g.place, "give one of file, key, x509, dps, not %d of them", parts)
-		return
-	}
-	if !t.Can().Twins {
-		r.FailAt(at, g.place, "a plain broker has no identities; use target.username and target.password")
 		return
 	}
 	if d.File != "" {

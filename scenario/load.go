@@ -30,6 +30,12 @@ type Options struct {
 	Lookup func(name string) (string, bool)
 	// ReadFile reads a file that the scenario names; nil reads regular files of the system.
 	ReadFile func(name string) ([]byte, error)
+	// ReadSecret reads a file with what devices of a broker prove themselves with (identity.credentials, identity.x509); ReadFile does when it is nil. It
+	// may be asked for as long as the scenario is used, by several at once.
+	ReadSecret func(name string) ([]byte, error)
+	// Handed says that another process has read these files, and hands this one what its devices prove themselves with: they are not read, and a
+	// group with such a file has its count in the text, or in Set.
+	Handed bool
 }
 
 // Load reads and checks a scenario file. Mistakes in it are a problem.List; other errors are about the file.
@@ -70,7 +76,7 @@ func Decode(file string, b []byte, o Options) (*Scenario, error) {
 		return nil, err
 	}
 	r := &reader{Reader: language.NewReader(file), wantDevices: o.Devices, wantDuration: o.Duration}
-	r.ReadFile = o.ReadFile
+	r.ReadFile, r.readSecret, r.handed = o.ReadFile, o.ReadSecret, o.Handed
 	for _, set := range o.Set {
 		tree.Override(r.Reader, root, set)
 	}
@@ -103,6 +109,8 @@ type reader struct {
 	*language.Reader
 	wantDevices  int           // that were asked for; 0 for those of the file
 	wantDuration time.Duration // likewise
+	readSecret   func(name string) ([]byte, error)
+	handed       bool // Options has both
 
 	numbers    []number    // of devices
 	scaled     []string    // keys with the values that they have for the size that was asked for: key=value

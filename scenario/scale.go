@@ -55,9 +55,9 @@ func (r *reader) scaleDevices(s *Scenario, want int) {
 	}
 	for i, n := range apportion(counts, want) {
 		g := &groups[i]
-		if file := g.Identity.file(); file != "" && n > len(g.Identity.Devices) {
+		if file, listed := g.Identity.listed(); file != "" && n > listed && !(r.handed && file == g.Identity.Credentials) {
 			r.FailAt(askedDevices, problem.Place{},
-				"group %s would have %d devices, but %s has %d; ask for fewer, or put more into the file", g.Name, n, file, len(g.Identity.Devices))
+				"group %s would have %d devices, but %s has %d; ask for fewer, or put more into the file", g.Name, n, file, listed)
 			continue
 		}
 		if g.Count != n {

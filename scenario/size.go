@@ -125,6 +125,7 @@ func (r *reader) finishSizes(s *Scenario) {
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		g.Identity.Devices = g.Identity.Devices[:min(g.Count, len(g.Identity.Devices))]
+		g.Identity.Rows = g.Identity.Rows[:min(g.Count, len(g.Identity.Rows))]
 	}
 	r.finishNumbers(s)
 	if r.wantDuration != 0 {

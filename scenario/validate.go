@@ -19,7 +19,7 @@ func (r *reader) finish(s *Scenario) {
 	r.finishTrust(&s.Target)
 	for i := range s.Fleet.Groups {
 		path := fmt.Sprintf("fleet.groups[%d]", i)
-		r.finishIdentity(path, &s.Fleet.Groups[i])
+		r.finishIdentity(path, &s.Fleet.Groups[i], &s.Target)
 		r.finishDPS(path, &s.Fleet.Groups[i], &s.Target)
 		r.finishTokens(path+".tokens", &s.Fleet.Groups[i].Tokens)
 		for _, k := range s.Fleet.Groups[i].Kinds() {
@@ -27,6 +27,9 @@ func (r *reader) finish(s *Scenario) {
 		}
 	}
 	r.finishSizes(s)
+	for i := range s.Fleet.Groups {
+		r.checkCertificates(fmt.Sprintf("fleet.groups[%d]", i), &s.Fleet.Groups[i], &s.Target)
+	}
 	r.finishPace(s)
 	r.finishService(s)
 }
@@ -81,9 +84,11 @@ func (r *reader) validateFleet(s *Scenario) {
 		names[g.Name] = true
 		r.validateGroup(path, g, s.Target.Can())
 		r.validateIdentity(path, g, s, at)
+		r.validateLogins(path, g, &s.Target)
 		r.validateTransport(path, g, &s.Target)
 	}
 	r.validateIDs(s)
+	r.validateClientIDs(s)
 }
 
 func (r *reader) validateGroup(path string, g *Group, can target.Capabilities) {

@@ -128,6 +128,7 @@ func TestArrows(t *testing.T) {
 		"internal/generator/meter":       {"internal/generator", "internal/host", "internal/oserr"},
 		"internal/generator/watch":       {"internal/generator", "internal/host", "fleet/link", "metrics", "report"},
 		"internal/identity":              {"internal/identity", "internal/iothub", "internal/table"},
+		"internal/identity/credentials":  {"internal/language/topic", "internal/table", "scenario/problem"},
 		"report":                         {"metrics", "report/human"},
 		"report/human":                   {},
 		"report/color":                   {},
@@ -240,7 +241,7 @@ func TestArrows(t *testing.T) {
 // TestOwners holds libraries and rooms with side effects to the one room that wraps them.
 func TestOwners(t *testing.T) {
 	owners := map[string][]string{
-		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/soak"},
+		"github.com/eclipse/paho.mqtt.golang":     {"fleet/link/paho", "internal/bench/bare", "test/counting", "test/soak"},
 		"github.com/prometheus":                   {"metrics/prom", "internal/export", "internal/bench"},
 		"go.opentelemetry.io":                     {"internal/export"},
 		"github.com/nats-io/nats.go":              {"internal/swarm/natsbus"},

@@ -67,12 +67,15 @@ var (
 // read reads a scenario, and what it names on the way.
 func read(o *Options) (*scenario.Scenario, *names, error) {
 	n := &names{}
-	lookup, readFile := o.Read.Lookup, o.Read.ReadFile
+	lookup, readFile, readSecret := o.Read.Lookup, o.Read.ReadFile, o.Read.ReadSecret
 	if lookup == nil {
 		lookup = os.LookupEnv
 	}
 	if readFile == nil {
 		readFile = scenario.ReadNamed
+	}
+	if readSecret == nil {
+		readSecret = readFile
 	}
 	all := string(o.Text) + strings.Join(o.Read.Set, "\n")
 	seen, missing := make(map[string]bool), []string(nil)
@@ -111,6 +114,15 @@ func read(o *Options) (*scenario.Scenario, *names, error) {
 		}
 		return b, err
 	}
+	secret := make(map[string]bool)
+	how.ReadSecret = func(name string) ([]byte, error) {
+		b, err := readSecret(name)
+		if _, there := found[name]; err == nil && !there {
+			found[name], secret[name] = b, true
+			order = append(order, name)
+		}
+		return b, err
+	}
 	sc, err := scenario.Decode(o.File, o.Text, how)
 	if err != nil {
 		if len(guessed) > 0 {
@@ -138,7 +150,7 @@ func read(o *Options) (*scenario.Scenario, *names, error) {
 			f.Key = base + "_" + fmt.Sprint(len(keys))
 		}
 		keys[f.Key] = true
-		if public(sc, o.File, name) {
+		if !secret[name] && public(sc, o.File, name) {
 			n.plain = append(n.plain, f)
 		} else {
 			n.secret = append(n.secret, f)

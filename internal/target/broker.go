@@ -98,6 +98,9 @@ func (b *brokers) at(x spec.Endpoint) *place {
 	return p
 }
 
+// Redirects reports whether devices go to another server that the target names.
+func (t *Target) Redirects() bool { return t.sc.Target.Redirect == spec.Follow }
+
 // Redirected is what the connection of a device needs to another server, which the target named in a server reference (MQTT 5 section 4.11):
 // the same credentials, and the same TLS but for the name of the server, where the scenario gives none. A reference without a port means the
 // target's, and of several servers devices take each its own, in turn. Errors match reach.ErrReference; only brokers name others.

@@ -51,9 +51,12 @@ func (t *Target) linkAt(at *place, index int, id string) link.Options {
 		if t.sc.Target.V5() {
 			o.Version = link.V5
 		}
-		o.Username = t.fill(t.sc.Target.Username, index, id)
-		if password := t.sc.Target.Password; password != "" {
-			o.Password = func() string { return t.fill(password, index, id) }
+		t.logIn(&o, g, i, index)
+		if dial := t.proven(bare, at, g, i, index); dial != nil {
+			o.Dial = dial
+			if way.web != nil {
+				o.Dial = way.web(dial)
+			}
 		}
 		return o
 	}
@@ -85,11 +88,6 @@ func (t *Target) groupOf(index int) (g *scenario.Group, i int) {
 		index -= g.Count
 	}
 	return g, index
-}
-
-func (t *Target) fill(template string, index int, id string) string {
-	g, i := t.groupOf(index)
-	return g.Fill(template, id, i)
 }
 
 // topic is where a device of a plain broker sends its messages.

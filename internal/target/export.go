@@ -54,10 +54,10 @@ func (all *Identities) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(all.S
 func (all *Identities) LogValue() slog.Value { return slog.StringValue(all.String()) }
 
 // An export is: the four bytes of its form; how many devices the scenario has; the certificates that stand above those of devices, each once, as
-// a list of texts; and a list of devices in the order of their indexes: the distance from the one before, the id, the kind of proof, and the
-// proof. That of a key is its bytes; that of a certificate its DER, the numbers of those above it, and the private key in PKCS #8. Numbers are
+// a list of texts; and a list of devices in the order of their indexes: the distance from the one before, the id, 1 with the client id, the user name
+// and the password of a broker's device whose file this process alone has or else 0, the kind of proof, and the proof. That of a key is its bytes; that of a certificate its DER, the numbers of those above it, and the private key in PKCS #8. Numbers are
 // varints, and the bytes of a text stand behind their number.
-const exportForm = "TFI\x01"
+const exportForm = "TFI\x02"
 
 // The kinds of proof.
 const (
@@ -69,6 +69,7 @@ const (
 // Bounds of what is read: an id is at most 128 bytes (iot-hub-devguide-identity-registry), and the others are far above what there is.
 const (
 	mostID    = 128
+	mostText  = 65535 // of MQTT
 	mostKey   = 4 << 10
 	mostDER   = 64 << 10
 	mostAbove = 16
@@ -103,11 +104,14 @@ func (all *Identities) Export(indexes []int) (Exported, error) {
 		devices = binary.AppendUvarint(devices, uint64(index-last-1))
 		devices = appendText(devices, []byte(id))
 		last = index
-		var err error
-		if devices, above, err = all.proof(index).append(devices, above); err != nil {
+		p, err := all.exported(index)
+		if err == nil {
+			devices, above, err = p.append(devices, above)
+		}
+		if err != nil {
 			return Exported{}, fmt.Errorf("exporting identities: device %s: %w", id, err)
 		}
-		if all.proof(index) == (proof{}) && all.sc.Target.Can().Twins {
+		if p == (proof{}) && all.sc.Target.Can().Twins {
 			return Exported{}, fmt.Errorf("exporting identities: device %s: %w", id, ErrUnproven)
 		}
 	}
@@ -120,12 +124,38 @@ func (all *Identities) Export(indexes []int) (Exported, error) {
 	return Exported{append(b, devices...)}, nil
 }
 
+// exported is what a device proves itself with, of a broker's device with what only this process has read of it.
+func (all *Identities) exported(index int) (p proof, err error) {
+	p = all.proof(index)
+	if all.here != nil || !all.sc.Target.Can().Topics {
+		return p, nil
+	}
+	g := all.groups[index]
+	i := index - all.First(g)
+	if i < len(g.Identity.Rows) {
+		login := g.Login(i)
+		p.login = &login
+	}
+	if p.cert == nil {
+		p.cert, err = g.Certificate(i)
+	}
+	return p, err
+}
+
 func appendText(b, text []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
 // append writes the proof; above are the certificates above devices' that are there already.
 func (p proof) append(b []byte, above [][]byte) (_ []byte, _ [][]byte, err error) {
+	if l := p.login; l != nil {
+		b = append(b, 1)
+		for _, text := range []string{l.ClientID, l.Username, l.Password.Reveal()} {
+			b = appendText(b, []byte(text))
+		}
+	} else {
+		b = append(b, 0)
+	}
 	switch {
 	case p.cert != nil:
 		private, err := x509.MarshalPKCS8PrivateKey(p.cert.PrivateKey)
@@ -287,6 +317,11 @@ func (r *exportReader) text(what string, most int) []byte {
 
 // proof is the next one.
 func (r *exportReader) proof(above [][]byte) (p proof) {
+	if r.number("its login", 1) == 1 {
+		p.login = &scenario.Login{
+			ClientID: string(r.text("client id", mostText)), Username: string(r.text("user name", mostText)), Password: scenario.NewSecret(string(r.text("password", mostText))),
+		}
+	}
 	switch kind := r.number("its kind of proof", proofCertificate); kind {
 	case proofKey:
 		key, err := sas.ParseKey(base64.StdEncoding.EncodeToString(r.text("key", mostKey)))

@@ -129,7 +129,7 @@ func TestExport(t *testing.T) {
 		t.Error("a device that is none was exported")
 	}
 	for name, b := range map[string][]byte{
-		"nothing": nil, "another version": append([]byte("TFI\x02"), first.Reveal()[4:]...),
+		"nothing": nil, "another version": append([]byte("TFI\x03"), first.Reveal()[4:]...),
 		"cut off": first.Reveal()[:len(first.Reveal())-1], "too long": append(slices.Clone(first.Reveal()), 0),
 	} {
 		if _, err := ImportIdentities(sc, b); !errors.Is(err, ErrExport) {

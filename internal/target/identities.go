@@ -106,8 +106,9 @@ func inTurn(sc *scenario.Scenario, indexes []int) []int {
 
 // proof is what a device proves itself with: a certificate, or else a key.
 type proof struct {
-	key  sas.Key
-	cert *tls.Certificate // nil for one with a key
+	key   sas.Key
+	cert  *tls.Certificate // nil for one with a key
+	login *scenario.Login  // of a broker's device that another process has told of; nil for all others
 }
 
 // proof of the device of an index; empty of one that is not provisioned, or not imported.
@@ -115,7 +116,7 @@ func (all *Identities) proof(index int) proof {
 	if all.here != nil {
 		return all.here.proof(index)
 	}
-	return proof{all.keys[index], all.certs[index]}
+	return proof{key: all.keys[index], cert: all.certs[index]}
 }
 
 // authorOf is who signs the certificates of a group; nil when nobody does, or they do themselves.
@@ -177,7 +178,8 @@ func (all *Identities) certified(index int) bool {
 
 // certify signs the certificate of a device.
 func (all *Identities) certify(index int) error {
-	cert, err := all.authors[index].Device(all.IDs[index])
+	g := all.groups[index]
+	cert, err := all.authors[index].Device(g.CommonName(index - all.First(g)))
 	if err == nil {
 		all.certs[index] = &cert
 	}

@@ -78,9 +78,7 @@ func (t *Target) certified(bare link.Dialer, config *tls.Config, index int) link
 			return func(context.Context) (net.Conn, error) { return nil, err }
 		}
 	}
-	config = config.Clone()
-	config.Certificates = []tls.Certificate{*t.devices.proof(index).cert}
-	return link.TLS(bare, config)
+	return link.TLS(bare, presenting(config, t.devices.proof(index).cert))
 }
 
 // ErrElsewhere is the class of errors of devices that a provisioning service assigned where the run does not look for them.

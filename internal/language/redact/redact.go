@@ -23,6 +23,8 @@ func under(key string, n *yaml.Node, secretKeys []string) *yaml.Node {
 	for i, child := range n.Content {
 		switch {
 		case n.Kind == yaml.MappingNode && i%2 == 0:
+		case n.Kind == yaml.MappingNode && key == "x509" && n.Content[i-1].Value == "key": // the name of a file
+			out.Content[i] = under("", child, secretKeys)
 		case n.Kind == yaml.MappingNode:
 			name := n.Content[i-1].Value
 			if slices.Contains(secretKeys, key) {

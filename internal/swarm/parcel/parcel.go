@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,11 +17,13 @@ import (
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
-// Parcel is a scenario's text, and what reading it asks for. It has the scenario's secrets: it travels sealed.
+// Parcel is a scenario's text, and what reading it asks for. It has the scenario's secrets: it travels sealed. What devices of a broker prove
+// themselves with is not in it, as far as files have it: each agent is handed that of its own devices.
 type Parcel struct {
 	File     string            `json:"file"`               // its name, for messages
 	Text     []byte            `json:"text"`               // as it was written
 	Set      []string          `json:"set,omitempty"`      // scenario.Options has this and the following two
+	Counts   []string          `json:"counts,omitempty"`   // overrides too: devices of groups that a file counts which is not here
 	Devices  int               `json:"devices,omitempty"`  // 0 for those of the text
 	Duration time.Duration     `json:"duration,omitempty"` // likewise
 	Env      map[string]string `json:"env,omitempty"`      // variables that were asked for and are set
@@ -65,9 +68,17 @@ func Pack(file string, text []byte, o scenario.Options) (*scenario.Scenario, *Pa
 		}
 		return b, err
 	}
+	if o.ReadSecret == nil {
+		o.ReadSecret = read
+	}
 	sc, err := scenario.Decode(file, text, o)
 	if err != nil {
 		return nil, nil, err
+	}
+	for i := range sc.Fleet.Groups {
+		if n := sc.Fleet.Groups[i].Identity.Counted; n > 0 {
+			p.Counts = append(p.Counts, fmt.Sprintf("fleet.groups[%d].count=%d", i, n))
+		}
 	}
 	size := len(text)
 	for _, b := range p.Files {
@@ -82,7 +93,7 @@ func Pack(file string, text []byte, o scenario.Options) (*scenario.Scenario, *Pa
 // Open reads the scenario, from nothing but the Parcel. more overrides keys, after those of Set.
 func (p *Parcel) Open(more ...string) (*scenario.Scenario, error) {
 	return scenario.Decode(p.File, p.Text, scenario.Options{
-		Set: append(p.Set[:len(p.Set):len(p.Set)], more...), Devices: p.Devices, Duration: p.Duration,
+		Set: slices.Concat(p.Set, p.Counts, more), Devices: p.Devices, Duration: p.Duration, Handed: true,
 		Lookup: func(name string) (string, bool) {
 			value, ok := p.Env[name]
 			return value, ok

@@ -1,0 +1,260 @@
+package counting
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// closeCall is how near to the end of a connection, or to the end of its time, nobody can tell from outside whether a device has seen a copy.
+const closeCall = 300 * time.Millisecond
+
+// Account is what the wire says of the messages of some devices. Each copy that was due is one of InTime to NotSent, or cannot be decided.
+type Account struct {
+	Messages int // that devices sent
+	Acked    int // of them: those that the broker acknowledged
+
+	InTime  int
+	Late    int // came when their time was up
+	Missing int // never came, though the message was acknowledged
+	Silent  int // never came, and nothing was to be acknowledged
+	Absent  int // the subscriber was not there
+	NotSent int // never acknowledged before the publisher lost its connection
+
+	Duplicates int
+	OutOfOrder int
+	Strange    int // copies for devices that no filter makes subscribers
+
+	Edge int // of all of these: those that cannot be decided
+}
+
+// Due is how many copies were.
+func (a Account) Due() int {
+	return a.InTime + a.Late + a.Missing + a.Silent + a.Absent + a.NotSent + a.Edge
+}
+
+// Judging is how to sum up.
+type Judging struct {
+	Publishers func(client string) bool // whose messages
+	Timeout    time.Duration            // of their deliveries
+	// Anyone is how many subscribers each message is for, whoever they are; with 0 it is for whom MQTT's matching says.
+	Anyone int
+}
+
+// slot is a copy that is due.
+type slot struct {
+	members []string // one of whom gets it
+	copies  int      // that may come
+	group   bool
+}
+
+// Judge sums up what the wire saw.
+func (w *Wire) Judge(j Judging) (a Account) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	type pair struct{ client, publisher string }
+	firsts := make(map[pair][]arrival)
+	turns := make(map[int]int64)
+	for _, m := range w.sorted() {
+		if !j.Publishers(m.client) {
+			continue
+		}
+		a.Messages++
+		if !m.acked.IsZero() {
+			a.Acked++
+		}
+		slots := w.slots(m, j.Anyone)
+		got, surplus, strange := m.deal(slots)
+		a.Strange += strange
+		for _, c := range surplus {
+			if w.unseen(c) {
+				a.Edge++
+			} else {
+				a.Duplicates++
+			}
+		}
+		dropped, unsure := w.short(m, slots, j.Anyone)
+		for i, s := range slots {
+			switch {
+			case unsure:
+				a.Edge++
+			case dropped:
+				a.Absent++
+			default:
+				*w.place(&a, m, s, got[i], j)++
+			}
+			if got[i] != nil {
+				p := pair{got[i].client, m.mark.Publisher()}
+				firsts[p], turns[got[i].number] = append(firsts[p], *got[i]), m.mark.Turn
+			}
+		}
+	}
+	for _, all := range firsts {
+		slices.SortFunc(all, func(a, b arrival) int { return a.number - b.number })
+		highest := int64(-1)
+		for _, c := range all {
+			turn := turns[c.number]
+			if turn < highest {
+				a.OutOfOrder++
+			}
+			highest = max(highest, turn)
+		}
+	}
+	return a
+}
+
+// slots are the copies that are due of a message. For anyone, each subscriber that was ever seen has one.
+func (w *Wire) slots(m *message, anyone int) (all []slot) {
+	groups := make(map[string][]string)
+	for _, id := range slices.Sorted(maps.Keys(w.clients)) {
+		own := slot{members: []string{id}}
+		for f, noLocal := range w.clients[id].filters {
+			name, filter, shared := "", f, false
+			if rest, ok := strings.CutPrefix(f, "$share/"); ok {
+				name, filter, shared = strings.Cut(rest, "/")
+			}
+			switch {
+			case !Matches(filter, m.topic):
+			case shared:
+				groups[name+"/"+filter] = append(groups[name+"/"+filter], id)
+			case !noLocal || id != m.client:
+				own.copies++
+			}
+		}
+		if own.copies > 0 {
+			all = append(all, own)
+		}
+	}
+	if anyone > 0 {
+		for i := range all {
+			all[i].copies = 1
+		}
+		return all
+	}
+	for _, g := range slices.Sorted(maps.Keys(groups)) {
+		all = append(all, slot{groups[g], 1, true})
+	}
+	return all
+}
+
+// deal gives each slot its first copy, and says which copies are too many. A copy of somebody who has a slot of his own and is in a group
+// is his own, if it is the first.
+func (m *message) deal(slots []slot) (got []*arrival, surplus []arrival, strange int) {
+	got = make([]*arrival, len(slots))
+	further := make([]int, len(slots))
+	for _, c := range m.copies {
+		mine := -1
+		room := slices.IndexFunc(slots, func(s slot) bool { return slices.Contains(s.members, c.client) })
+		if room < 0 {
+			strange++
+			continue
+		}
+		for i, s := range slots {
+			if got[i] == nil && slices.Contains(s.members, c.client) {
+				mine = i
+				break
+			}
+		}
+		switch {
+		case mine >= 0:
+			got[mine] = &c
+		case !slots[room].group && further[room] < slots[room].copies-1:
+			further[room]++
+		default:
+			surplus = append(surplus, c)
+		}
+	}
+	return got, surplus, strange
+}
+
+// short reports whether, of a message for so many subscribers, too few were there, and whether that cannot be told.
+func (w *Wire) short(m *message, slots []slot, anyone int) (short, unsure bool) {
+	if anyone == 0 {
+		return false, false
+	}
+	there, away := 0, 0
+	for _, s := range slots {
+		switch c := w.clients[s.members[0]]; {
+		case c.there(m.sent.Add(-closeCall), m.sent.Add(closeCall)):
+			there++
+		case c.away(m.sent.Add(-closeCall), m.sent.Add(closeCall)):
+			away++
+		}
+	}
+	return len(slots)-away < anyone, there < anyone && len(slots)-away >= anyone
+}
+
+// unseen reports whether a device may not have seen a copy: its connection ended.
+func (w *Wire) unseen(c arrival) bool {
+	end, ok := w.clients[c.client].cut(c.at)
+	return ok && end.Sub(c.at) < closeCall
+}
+
+// place is the count that a copy belongs to; got is nil when it did not come.
+func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *int {
+	deadline := m.sent.Add(j.Timeout)
+	if m.qos > 0 && m.acked.IsZero() {
+		if end, ok := w.clients[m.client].cut(m.sent); ok && end.Before(deadline) {
+			switch {
+			case got == nil, got.at.After(end.Add(closeCall)):
+				return &a.NotSent
+			case got.at.After(end.Add(-closeCall)):
+				return &a.Edge
+			}
+		}
+	}
+	if m.qos == 0 && got == nil { // it may not have gone further than the device's own socket
+		if end, ok := w.clients[m.client].cut(m.sent); ok && end.Sub(m.sent) < closeCall {
+			return &a.Edge
+		}
+	}
+	if got != nil {
+		switch d := got.at.Sub(deadline); {
+		case w.unseen(*got), d > -closeCall && d < closeCall:
+			return &a.Edge
+		case d < 0:
+			return &a.InTime
+		}
+		return &a.Late
+	}
+	lost := &a.Missing
+	if m.acked.IsZero() || m.acked.After(deadline) {
+		lost = &a.Silent
+	} else if m.acked.After(deadline.Add(-closeCall)) {
+		lost = &a.Edge
+	}
+	if j.Anyone > 0 {
+		return lost
+	}
+	there, away := true, true
+	for _, id := range s.members {
+		c := w.clients[id]
+		there = there && (c.kept || c.stayed(m.sent.Add(-closeCall), deadline))
+		away = away && !c.kept && c.away(m.sent.Add(-closeCall), m.sent.Add(closeCall))
+	}
+	switch {
+	case there:
+		return lost
+	case away:
+		return &a.Absent
+	}
+	return &a.Edge
+}
+
+// Matches is section 4.7 of the specification: the levels side by side.
+func Matches(filter, topic string) bool {
+	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")
+	if strings.HasPrefix(topic, "$") && (f[0] == "+" || f[0] == "#") {
+		return false
+	}
+	for i, level := range f {
+		switch {
+		case level == "#":
+			return i <= len(t)
+		case i >= len(t), level != "+" && level != t[i]:
+			return false
+		}
+	}
+	return len(f) == len(t)
+}

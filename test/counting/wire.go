@@ -1,0 +1,246 @@
+package counting
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Mark is which message it is: RUN-DEVICE-TURN, or RUN-DEVICE.KIND-TURN.
+type Mark struct {
+	Run    string // with its hyphen; "" for none
+	Device int
+	Kind   int
+	Turn   int64
+}
+
+// ParseMark reads one; ok is false for what is none.
+func ParseMark(text string) (m Mark, ok bool) {
+	parts := strings.Split(text, "-")
+	if len(parts) < 2 {
+		return m, false
+	}
+	turn, err1 := strconv.ParseInt(parts[len(parts)-1], 10, 64)
+	device, kind, named := strings.Cut(parts[len(parts)-2], ".")
+	number, err2 := strconv.Atoi(device)
+	if named {
+		n, err := strconv.Atoi(kind)
+		if err != nil {
+			return m, false
+		}
+		m.Kind = n
+	}
+	if rest := parts[:len(parts)-2]; len(rest) > 0 {
+		m.Run = strings.Join(rest, "-") + "-"
+	}
+	m.Device, m.Turn = number, turn
+	return m, err1 == nil && err2 == nil
+}
+
+// Publisher names who sent it, and which kind of messages it is of: that is what an order is of.
+func (m Mark) Publisher() string { return m.Run + strconv.Itoa(m.Device) + "." + strconv.Itoa(m.Kind) }
+
+// Wire is all that was seen of devices and their messages.
+type Wire struct {
+	mu       sync.Mutex // protects the following fields
+	messages map[Mark]*message
+	clients  map[string]*client
+	spans    map[*pipe]*span
+	number   int // of the last copy
+}
+
+// message is one that a device sent.
+type message struct {
+	mark   Mark
+	client string
+	topic  string
+	qos    byte
+	sent   time.Time // for the first time
+	acked  time.Time // zero for never
+	copies []arrival // in their order
+}
+
+// arrival is a copy that was sent to a subscriber.
+type arrival struct {
+	client string
+	at     time.Time
+	number int // in the order of all
+}
+
+// client is a device.
+type client struct {
+	spans   []*span
+	kept    bool                // its session outlives connections
+	filters map[string]bool     // that it ever had: whether they are not for what it sends itself
+	asked   map[uint16][]filter // that wait for SUBACK
+	waiting map[uint16]Mark     // that wait for their acknowledgement
+	open    map[uint16]bool     // ids of QoS 2 that the broker has not released: one that comes again is none
+}
+
+// span is a connection.
+type span struct {
+	client     string
+	begin, end time.Time // zero while it lasts
+	listens    time.Time // since when; zero when it does not
+}
+
+func newWire() *Wire {
+	return &Wire{messages: make(map[Mark]*message), clients: make(map[string]*client), spans: make(map[*pipe]*span)}
+}
+
+// client is a device that was seen, or is now. The caller holds the lock.
+func (w *Wire) client(id string) *client {
+	c := w.clients[id]
+	if c == nil {
+		c = &client{
+			filters: make(map[string]bool), asked: make(map[uint16][]filter), waiting: make(map[uint16]Mark), open: make(map[uint16]bool),
+		}
+		w.clients[id] = c
+	}
+	return c
+}
+
+func (w *Wire) connecting(id string, kept bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.client(id).kept = kept
+}
+
+func (w *Wire) subscribing(id string, packet uint16, filters []filter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.client(id).asked[packet] = filters
+}
+
+// sent notes a message of a device.
+func (w *Wire) sent(id string, p packet, at time.Time) {
+	m, ok := ParseMark(p.mark)
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.messages[m] == nil {
+		w.messages[m] = &message{mark: m, client: id, topic: p.topic, qos: p.qos, sent: at}
+	}
+	if p.qos > 0 {
+		w.client(id).waiting[p.id] = m
+	}
+}
+
+// answered notes what the broker says of what a device asked.
+func (w *Wire) answered(x *pipe, p packet, at time.Time) {
+	id := x.name()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := w.client(id)
+	switch p.kind {
+	case connack:
+		if p.refused {
+			return
+		}
+		s := &span{client: id, begin: at}
+		if p.present {
+			s.listens = at
+		} else {
+			clear(c.open)
+		}
+		c.spans, w.spans[x] = append(c.spans, s), s
+	case suback:
+		for _, f := range c.asked[p.id] {
+			c.filters[f.topic] = f.noLocal
+		}
+		delete(c.asked, p.id)
+		if s := w.spans[x]; s != nil && s.listens.IsZero() {
+			s.listens = at
+		}
+	case puback, pubcomp, pubrec:
+		m, ok := c.waiting[p.id]
+		if !ok || p.kind == pubrec && !p.refused {
+			return
+		}
+		delete(c.waiting, p.id)
+		if !p.refused && w.messages[m].acked.IsZero() {
+			w.messages[m].acked = at
+		}
+	}
+}
+
+// came notes a copy; undo forgets it, when it could not be sent.
+func (w *Wire) came(id string, p packet, at time.Time) (undo func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m, _ := ParseMark(p.mark)
+	x, c := w.messages[m], w.client(id)
+	if x == nil || p.qos == 2 && c.open[p.id] {
+		return func() {}
+	}
+	if p.qos == 2 {
+		c.open[p.id] = true
+	}
+	w.number++
+	number := w.number
+	x.copies = append(x.copies, arrival{id, at, number})
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		x.copies = slices.DeleteFunc(x.copies, func(a arrival) bool { return a.number == number })
+		delete(c.open, p.id)
+	}
+}
+
+// released notes that the broker is done with a copy of QoS 2.
+func (w *Wire) released(id string, packet uint16) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.client(id).open, packet)
+}
+
+// ended notes that a connection is over.
+func (w *Wire) ended(x *pipe, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.spans[x]; s != nil {
+		s.end = at
+		delete(w.spans, x)
+	}
+}
+
+// sorted are the messages in the order in which they were sent. The caller holds the lock.
+func (w *Wire) sorted() []*message {
+	return slices.SortedFunc(maps.Values(w.messages), func(a, b *message) int { return a.sent.Compare(b.sent) })
+}
+
+// there reports whether a device listened all the time; away whether it never did.
+func (c *client) there(from, to time.Time) bool {
+	return slices.ContainsFunc(c.spans, func(s *span) bool {
+		return !s.listens.IsZero() && !s.listens.After(from) && (s.end.IsZero() || !s.end.Before(to))
+	})
+}
+
+func (c *client) away(from, to time.Time) bool {
+	return !slices.ContainsFunc(c.spans, func(s *span) bool {
+		return !s.listens.IsZero() && s.listens.Before(to) && (s.end.IsZero() || s.end.After(from))
+	})
+}
+
+// stayed reports whether a device surely listened all the time, as it knows itself. One that went for good was not in a hurry.
+func (c *client) stayed(from, to time.Time) bool {
+	if n := len(c.spans); n > 0 && c.spans[n-1].listens.Before(from) {
+		return c.there(from, to.Add(-closeCall))
+	}
+	return c.there(from, to.Add(closeCall))
+}
+
+// cut is when the connection ended that a device had at a time; ok is false when it did not.
+func (c *client) cut(at time.Time) (end time.Time, ok bool) {
+	for _, s := range c.spans {
+		if !s.begin.After(at) && !s.end.IsZero() && s.end.After(at) {
+			return s.end, true
+		}
+	}
+	return time.Time{}, false
+}
