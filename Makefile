@@ -7,7 +7,7 @@ RUNS ?= 10
 ROUNDS ?= 20
 SEED ?= 1
 
-.PHONY: help test setup fmt-check fmt vet lint unit outside deploy kube integration clients sdk build bench bench-rate bench-queueing bench-transports bench-agents busy soak soak-swarm fuzz golden clean
+.PHONY: help test setup fmt-check fmt vet lint unit outside deploy kube integration clients sdk build bench bench-rate bench-queueing bench-transports bench-agents bench-brokers busy soak soak-swarm fuzz golden clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ bench-transports: build ## 30,000 devices over MQTT, AMQP, shared AMQP connectio
 
 bench-agents: ## 60,000 devices over TCP on four agents, against four hubs: what coordination takes of agents, coordinator and network. 4 min, and a machine of its own.
 	ulimit -n $$(ulimit -H -n) && $(GO) test -tags integration -count 1 -run TestCost -v -timeout 20m ./test/swarm -swarm.bench=60000
+
+bench-brokers: ## A Mosquitto under twinfleet, mosquitto_pub and, if MQTT_BENCHMARK names it, mqtt-benchmark, well and frozen for a second: what each takes and says, next to what is true.
+	$(GO) test -tags integration -count 1 -run TestSideBySide -v -timeout 30m ./test/brokersbench -brokers.for=60s
 
 busy: ## make test ten times (RUNS), two side by side: no test may need a quiet machine.
 	RUNS=$(RUNS) ./scripts/busy.sh

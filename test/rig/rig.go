@@ -251,7 +251,14 @@ func Listening(tb testing.TB, addr string, within time.Duration) {
 // Mosquitto starts a real Mosquitto broker without authentication and returns its address.
 func Mosquitto(tb testing.TB, extra ...string) string {
 	tb.Helper()
-	addr := loopback.Free(tb)
+	_, addr := MosquittoProcess(tb, extra...)
+	return addr
+}
+
+// MosquittoProcess is Mosquitto, with its process.
+func MosquittoProcess(tb testing.TB, extra ...string) (p *Process, addr string) {
+	tb.Helper()
+	addr = loopback.Free(tb)
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		tb.Fatal(err)
@@ -265,9 +272,9 @@ func Mosquitto(tb testing.TB, extra ...string) string {
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	Start(tb, dir, nil, Program(tb, "mosquitto"), "-c", conf)
+	p = Start(tb, dir, nil, Program(tb, "mosquitto"), "-c", conf)
 	Listening(tb, addr, 10*time.Second)
-	return addr
+	return p, addr
 }
 
 // PID is the process's id.

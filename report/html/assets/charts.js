@@ -5,7 +5,7 @@ function twinfleetCharts(root, data) {
   const dashes = { p50: [], p95: [7, 3], p99: [2, 2] };
   // Each operation has its colour in all charts; those that are drawn together in one chart of latencies have different ones.
   const operations = ["connect", "twin_report", "telemetry", "twin_get", "subscribe", "freshness", "desired", "desired_reply",
-    "delivery", "tag", "provision", "method", "twin_read", "desired_patch", "job", "statistics", "dps_register", "dps_connect", "dps_put", "dps_get", "recovery", "renew"];
+    "delivery", "tag", "provision", "method", "twin_read", "desired_patch", "job", "statistics", "dps_register", "dps_connect", "dps_put", "dps_get", "recovery", "renew", "request"];
   const states = ["connecting", "backoff", "connected", "offline", "waiting"];
   const made = [];
   let theme = {};
@@ -313,9 +313,11 @@ function twinfleetCharts(root, data) {
     { when: () => data.ops.some((o) => !plain(o)), make: (n) => lines("Latency of queries", n, latency, latencies((o) => !plain(o)), { log: true }) },
     { when: () => Object.keys(data.queries).length > 0, make: (n) => lines("Results of queries", n, whole, () => Object.keys(data.queries).sort().map((name, i) => (
       { row: name, part: "", values: data.queries[name], hue: i, dash: again(i) }))) },
+    { when: () => data.ops.some(between), make: (n) => lines("Deliveries and requests", n, latency, latencies(between), { log: true }) },
     { when: () => data.ops.some(served), make: (n) => lines("Freshness and the service side", n, latency, latencies(served), { log: true }) },
   ];
-  function served(o) { return ["freshness", "desired", "desired_reply", "method", "twin_read", "delivery"].includes(o.name); }
+  function served(o) { return ["freshness", "desired", "desired_reply", "method", "twin_read"].includes(o.name); }
+  function between(o) { return ["delivery", "request"].includes(o.name); }
 
   // What a run comes to do later gets its chart then. A chart that would stand alone in its row takes all of it.
   const complete = () => {
