@@ -42,7 +42,17 @@ func (d *device) resumes() bool {
 	before := d.kept
 	d.kept = true
 	c, ok := d.conn.(link.Greeted)
-	return ok && before && c.Greeting().Present && d.everSubscribed
+	if !ok {
+		return false
+	}
+	welcome := c.Greeting()
+	if !welcome.Present {
+		d.expired(time.Now())
+	}
+	if d.line != nil {
+		d.line.expires(welcome.Expiry)
+	}
+	return before && welcome.Present && d.everSubscribed
 }
 
 // farewell ends the connection, and with it the session of a device that is there no more.
