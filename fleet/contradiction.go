@@ -69,7 +69,7 @@ func (d *device) noteLoss(lost error, now time.Time) {
 	switch {
 	case errors.As(lost, &told) && told.Code == sessionTakenOver:
 		why = takeover.Taken
-	case broker && told == nil && (errors.Is(lost, io.EOF) || oserr.Is(lost, oserr.Reset) && !errors.Is(lost, fault.ErrReset)):
+	case broker && told != nil && told.Code == 0, broker && told == nil && (errors.Is(lost, io.EOF) || oserr.Is(lost, oserr.Reset) && !errors.Is(lost, fault.ErrReset)):
 		why = takeover.Ended
 	}
 	switch d.fleet.takeovers.Lost(d.index, d.back, now, why) {

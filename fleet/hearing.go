@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -12,20 +11,120 @@ import (
 type ear struct {
 	open   atomic.Bool
 	closed atomic.Int64 // when it was so last, or is since, as time.Time.UnixNano has it; 0 for never
+	until  atomic.Int64 // of one that is away: when the target forgets its session, likewise; 0 for never, and while it is connected
 }
 
-// missed reports whether the subscriber may have missed what was sent at a time: it was not there throughout.
-func (e *ear) missed(sent time.Time) bool {
-	return !e.open.Load() || e.closed.Load() >= sent.UnixNano()
+// missed reports whether the subscriber may have missed what was sent at a time and was to come by another: it was not there throughout.
+func (e *ear) missed(sent, by time.Time) bool {
+	closed := e.closed.Load()
+	if until := e.until.Load(); until != 0 && until <= time.Now().UnixNano() {
+		closed = max(closed, until)
+	}
+	if closed > by.UnixNano() {
+		return false
+	}
+	return !e.hears() || closed >= sent.UnixNano()
 }
 
-// listening reports whether a subscriber is there for messages of a QoS, as far as this fleet knows: those of other fleets are taken to be.
+// hears reports whether the subscriber is there, or the target keeps for it what comes.
+func (e *ear) hears() bool {
+	until := e.until.Load()
+	return e.open.Load() && (until == 0 || time.Now().UnixNano() < until)
+}
+
+// listening reports whether a subscriber is there for messages of a QoS, as far as this fleet knows: those of other fleets are taken to be where these do not tell.
 func (f *Fleet) listening(index int, qos byte) bool {
-	if x, ok := f.lines.Load(index); ok && x.(*line).unkept(qos, f.steady(time.Now())) {
-		return x.(*line).open.Load()
+	if l := f.line(index, qos); l != nil {
+		return l.open.Load()
 	}
 	x, ok := f.ears.Load(index)
-	return !ok || x.(*ear).open.Load()
+	if !ok {
+		return f.cfg.Others == nil
+	}
+	return x.(*ear).hears()
+}
+
+// away reports whether a subscriber may have missed a message of a QoS by a time for not being there.
+func (f *Fleet) away(index int, message metrics.Started, qos byte, by time.Time) bool {
+	if l := f.line(index, qos); l != nil {
+		return l.missed(message.Sent, by)
+	}
+	x, ok := f.ears.Load(index)
+	if !ok {
+		return f.cfg.Others != nil
+	}
+	return x.(*ear).missed(message.Sent, by)
+}
+
+// hears notes that the device is a subscriber from now on: it has subscribed, or the target has its subscriptions.
+func (d *device) hears() {
+	d.everSubscribed = true
+	if d.line != nil && !d.line.open.Swap(true) {
+		d.fleet.connected.Add(1)
+	}
+	if d.ear == nil {
+		return
+	}
+	if d.subscribed && !d.ear.hears() { // the target has forgotten what it kept
+		d.ear.closed.Store(time.Now().UnixNano())
+	}
+	d.ear.until.Store(0)
+	if d.subscribed {
+		return
+	}
+	d.subscribed = true
+	d.fleet.subscribers.Add(1)
+	if d.line == nil {
+		d.fleet.connected.Add(1)
+	}
+	d.ear.open.Store(true)
+	d.fleet.tellOthers(d.index, true, time.Now())
+}
+
+// leavesFor notes that the device is away, and until when the target keeps what comes for it; the zero time is for ever.
+func (d *device) leavesFor(until time.Time) {
+	if d.ear != nil && !until.IsZero() {
+		d.ear.until.Store(until.UnixNano())
+	}
+}
+
+// deafens notes that the device gets no more of what is sent, and that nothing is kept for it.
+func (d *device) deafens(now time.Time) {
+	if !d.subscribed {
+		return
+	}
+	d.subscribed = false
+	d.ear.closed.Store(now.UnixNano())
+	d.ear.open.Store(false)
+	d.fleet.subscribers.Add(-1)
+	if d.line == nil {
+		d.fleet.connected.Add(-1)
+	}
+	d.fleet.tellOthers(d.index, false, now)
+}
+
+// line is whether a subscriber whose session is kept has a connection: without one it misses messages with QoS 0, which are kept for nobody.
+type line struct {
+	ear
+	qos byte // of its subscriptions
+}
+
+// line is that of a subscriber whose session is kept, if it says whether it gets messages of a QoS; nil when its ear does.
+func (f *Fleet) line(index int, qos byte) *line {
+	if x, ok := f.lines.Load(index); ok && min(qos, x.(*line).qos) == 0 {
+		return x.(*line)
+	}
+	return nil
+}
+
+// hangsUp notes that a subscriber has no connection any more.
+func (d *device) hangsUp(now time.Time) {
+	if d.line == nil || !d.line.open.Load() {
+		return
+	}
+	d.line.closed.Store(now.UnixNano())
+	d.line.open.Store(false)
+	d.fleet.connected.Add(-1)
 }
 
 // there is how many subscribers are there for messages of a QoS.
@@ -35,89 +134,3 @@ func (f *Fleet) there(qos byte) int {
 	}
 	return int(f.subscribers.Load())
 }
-
-// away reports whether a subscriber may have missed a message of a QoS for not being there.
-func (f *Fleet) away(index int, message metrics.Started, qos byte) bool {
-	if x, ok := f.lines.Load(index); ok && x.(*line).unkept(qos, f.steady(time.Now())) {
-		return x.(*line).missed(f.steady(message.Sent))
-	}
-	x, ok := f.ears.Load(index)
-	return ok && x.(*ear).missed(f.steady(message.Sent))
-}
-
-// hears notes that the device is a subscriber from now on: it has subscribed, or the target has its subscriptions.
-func (d *device) hears() {
-	d.everSubscribed = true
-	if d.line != nil && !d.line.open.Swap(true) {
-		d.fleet.connected.Add(1)
-	}
-	if d.ear == nil || d.subscribed {
-		return
-	}
-	d.subscribed = true
-	d.fleet.subscribers.Add(1)
-	if d.line == nil {
-		d.fleet.connected.Add(1)
-	}
-	d.ear.open.Store(true)
-}
-
-// deafens notes that the device gets no more of what is sent, and that nothing is kept for it.
-func (d *device) deafens(now time.Time) {
-	if !d.subscribed {
-		return
-	}
-	d.subscribed = false
-	d.ear.closed.Store(d.fleet.steady(now).UnixNano())
-	d.ear.open.Store(false)
-	d.fleet.subscribers.Add(-1)
-	if d.line == nil {
-		d.fleet.connected.Add(-1)
-	}
-}
-
-// line is whether a subscriber whose session is kept has a connection: between connections the target keeps no messages with QoS 0 for it, and
-// none once the session has expired.
-type line struct {
-	ear
-	qos    byte         // of its subscriptions
-	expiry atomic.Int64 // how long the session is kept, as a time.Duration; 0 for ever
-}
-
-// unkept reports whether only a subscriber that has a connection gets messages of a QoS.
-func (l *line) unkept(qos byte, now time.Time) bool {
-	if min(qos, l.qos) == 0 {
-		return true
-	}
-	expiry := l.expiry.Load()
-	return expiry > 0 && !l.open.Load() && l.closed.Load() > 0 && now.UnixNano()-l.closed.Load() >= expiry
-}
-
-// expires says how long the session is kept, as link.Greeting has it.
-func (l *line) expires(after time.Duration) {
-	if after >= link.MaxExpiry {
-		after = 0
-	}
-	l.expiry.Store(int64(after))
-}
-
-// hangsUp notes that a subscriber has no connection any more.
-func (d *device) hangsUp(now time.Time) {
-	if d.line == nil || !d.line.open.Load() {
-		return
-	}
-	d.line.closed.Store(d.fleet.steady(now).UnixNano())
-	d.line.open.Store(false)
-	d.fleet.connected.Add(-1)
-}
-
-// expired notes that the target has no session of a subscriber any more. When that was to be, the subscriber has missed what came since its
-// connection ended; else the target has lost what it was to keep.
-func (d *device) expired(now time.Time) {
-	if d.line != nil && d.line.unkept(2, d.fleet.steady(now)) {
-		d.deafens(now)
-	}
-}
-
-// steady is a time as it would be had nobody set the clock since the fleet began.
-func (f *Fleet) steady(t time.Time) time.Time { return f.start.Add(t.Sub(f.start)) }

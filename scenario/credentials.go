@@ -285,12 +285,37 @@ func (r *reader) validateLogins(path string, g *Group, t *target.Target) {
 			r.FailAt(path+"."+name, g.place, "it has %d bytes; MQTT takes %d", len(text), mostText)
 		}
 	}
+	for i := range max(1, len(g.Identity.Rows)) { // the same for all without rows
+		if g.Kept && g.Login(i).ClientID == "" {
+			r.FailAt(path+".client_id", g.place,
+				"%sa broker keeps a session by its client id, and a device with \"\" has another with each connection; give one, such as \"{device}\", or write session: {clean: true}",
+				g.Identity.row(i))
+			break
+		}
+	}
 	if t.V5() {
 		return
 	}
-	for i := range max(1, len(g.Identity.Rows)) { // the same for all without rows
+	for i := range max(1, len(g.Identity.Rows)) {
 		if l := g.Login(i); l.Username == "" && !l.Password.IsZero() && (len(g.Identity.Rows) > 0 || r.Given(path+".password")) {
-			r.FailAt(path+".password", g.place, "%sa password without a user name is none in MQTT 3.1.1; give username too, or write target.mqtt: 5", g.Identity.row(i))
+			r.FailAt(path+".password", g.place, "%s"+noUser, g.Identity.row(i))
+			return
+		}
+	}
+}
+
+// noUser is what is wrong with a password alone (MQTT 3.1.1 section 3.1.2.9).
+const noUser = "a password without a user name is none in MQTT 3.1.1; give username too, or write target.mqtt: 5"
+
+// validateTargetLogin finds a password of the target that a group has without a user name.
+func (r *reader) validateTargetLogin(s *Scenario) {
+	if !r.Given("target.password") || s.Target.Kind != target.Broker || s.Target.V5() {
+		return
+	}
+	for n := range s.Fleet.Groups {
+		g := &s.Fleet.Groups[n]
+		if l := g.Login(0); l.Username == "" && !l.Password.IsZero() && len(g.Identity.Rows) == 0 && !r.Given(fmt.Sprintf("fleet.groups[%d].password", n)) {
+			r.FailAt("target.password", g.place, noUser)
 			return
 		}
 	}

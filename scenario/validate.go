@@ -89,6 +89,7 @@ func (r *reader) validateFleet(s *Scenario) {
 	}
 	r.validateIDs(s)
 	r.validateClientIDs(s)
+	r.validateTargetLogin(s)
 }
 
 func (r *reader) validateGroup(path string, g *Group, can target.Capabilities) {

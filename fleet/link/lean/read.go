@@ -166,6 +166,8 @@ func (c *conn) take(p mqtt.Packet) error {
 	case mqtt.PINGRESP:
 		c.pong()
 	case mqtt.UNSUBACK: // of nobody
+	case mqtt.DISCONNECT: // MQTT 3.1.1 has none of servers; mochi-mqtt says it to a client that another took over
+		return &link.DisconnectedError{}
 	default:
 		return mqtt.Violation("2.2.1", "a packet that only clients send")
 	}
