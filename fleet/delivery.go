@@ -48,9 +48,9 @@ func (d *device) expect(k *kind, turn int64, intended, free, sent time.Time) {
 	m := book.Message[metrics.Started]{Turn: turn, Audience: a.audience, Deadline: sent.Add(d.group.Timeout)}
 	n := a.Anyone
 	if a.audience != nil {
-		m.Absent = a.audience.Absent(d.fleet.listening)
+		m.Absent = a.audience.Absent(func(s int) bool { return d.fleet.listening(s, k.QoS) })
 		n = a.audience.Slots() - len(m.Absent)
-	} else if int(d.fleet.subscribers.Load()) < n {
+	} else if d.fleet.there(k.QoS) < n {
 		a.Nobody(turn)
 		d.mu.Unlock()
 		k.delivery.DropMany(uint64(n), intended, metrics.DropNotConnected)
@@ -135,6 +135,9 @@ func (d *device) arrived(m link.Message, now time.Time) {
 // markOf is the mark of a message; ok is false when it has none of the fleet's run.
 func (f *Fleet) markOf(m link.Message) (x mark.Mark, ok bool) {
 	if p := m.Properties; p != nil {
+		if len(p.Correlation) > 0 && p.ResponseTopic == "" {
+			return x, false // a response: it has the payload of what it answers
+		}
 		for _, u := range p.User {
 			if u.Name == mark.Member {
 				if x, ok = mark.ReadText(u.Value, f.run); ok {
@@ -182,6 +185,7 @@ func (f *Fleet) Listening(on bool) {
 	}
 	f.listeners.Add(n)
 	f.subscribers.Add(n)
+	f.connected.Add(n)
 }
 
 // Delivered tells that a message reached the subscriber that is no device, and when. What has no mark of this fleet's run is ignored. It
@@ -295,7 +299,7 @@ func (d *device) sweepDeliveries(now time.Time) {
 	}
 	now = now.Add(-d.fleet.grace()) // what came by then is known
 	d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] {
-		return a.Sweep(now, func(s int, m metrics.Started) bool { return d.fleet.away(s, m, now) })
+		return a.Sweep(now, func(s int, m metrics.Started) bool { return d.fleet.away(s, m, a.kind.QoS, now) })
 	})
 }
 

@@ -55,6 +55,7 @@ type device struct {
 	five           bool                   // it speaks MQTT 5
 	server         atomic.Pointer[string] // another that the target named; nil for the target itself
 	ear            *ear                   // nil unless it listens to others
+	line           *line                  // of one whose session is kept; nil for others
 
 	assigned     bool      // it knows its hub; for ever when its group provisions nothing
 	hubDue       time.Time // when it was due to be assigned to a hub; zero once it is
@@ -66,6 +67,7 @@ type device struct {
 	desiredVersion  int64 // of the desired properties that the device knows
 	answeredVersion int64 // of those it has answered
 
+	talks   bool      // it may send more of what is measured
 	adopted *Adoption // with which it was taken over; nil when it was not. It is not changed
 	missing bool      // it was, and has been neither connected nor stopped since; of who acts
 
@@ -171,6 +173,13 @@ func newDevice(f *Fleet, g *group, place int, id string) *device {
 	if g.Listens && !g.protocol.Twins() {
 		d.ear = new(ear)
 		f.ears.Store(index, d.ear)
+		if g.Kept {
+			d.line = new(line)
+			for _, filter := range f.filtersOf(g, index, id) {
+				d.line.qos = max(d.line.qos, filter.QoS)
+			}
+			f.lines.Store(index, d.line)
+		}
 	}
 	f.alarms.Init(&d.alarm, d.tell)
 	return d

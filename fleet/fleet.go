@@ -62,6 +62,7 @@ type Fleet struct {
 	started  atomic.Int64 // devices of active, for those who watch
 
 	subscribers atomic.Int64    // connected devices that have subscribed, and the subscriber that is no device
+	connected   atomic.Int64    // those of them that have a connection, whether or not their session is kept
 	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
 	remain      atomic.Int64    // sessions that are left at the target
 	outside     atomic.Bool     // that there is one that is no device
@@ -70,6 +71,7 @@ type Fleet struct {
 	run         []byte          // of marks, with a hyphen; empty without one
 	audiences   *audience.Index // of topics; nil unless messages are for every subscriber
 	ears        sync.Map        // of this fleet's subscribers: *ear by index
+	lines       sync.Map        // of those of them whose sessions are kept: *line by index
 	publishers  sync.Map        // those whose deliveries are measured: *device by index
 	measures    bool            // that there are such
 	longest     time.Duration   // time-out of a group

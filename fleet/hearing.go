@@ -32,8 +32,11 @@ func (e *ear) hears() bool {
 	return e.open.Load() && (until == 0 || time.Now().UnixNano() < until)
 }
 
-// listening reports whether a subscriber is there, as far as this fleet knows: those of other fleets are taken to be where these do not tell.
-func (f *Fleet) listening(index int) bool {
+// listening reports whether a subscriber is there for messages of a QoS, as far as this fleet knows: those of other fleets are taken to be where these do not tell.
+func (f *Fleet) listening(index int, qos byte) bool {
+	if l := f.line(index, qos); l != nil {
+		return l.open.Load()
+	}
 	x, ok := f.ears.Load(index)
 	if !ok {
 		return f.cfg.Others == nil
@@ -41,8 +44,11 @@ func (f *Fleet) listening(index int) bool {
 	return x.(*ear).hears()
 }
 
-// away reports whether a subscriber may have missed a message by a time for not being there.
-func (f *Fleet) away(index int, message metrics.Started, by time.Time) bool {
+// away reports whether a subscriber may have missed a message of a QoS by a time for not being there.
+func (f *Fleet) away(index int, message metrics.Started, qos byte, by time.Time) bool {
+	if l := f.line(index, qos); l != nil {
+		return l.missed(message.Sent, by)
+	}
 	x, ok := f.ears.Load(index)
 	if !ok {
 		return f.cfg.Others != nil
@@ -53,6 +59,9 @@ func (f *Fleet) away(index int, message metrics.Started, by time.Time) bool {
 // hears notes that the device is a subscriber from now on: it has subscribed, or the target has its subscriptions.
 func (d *device) hears() {
 	d.everSubscribed = true
+	if d.line != nil && !d.line.open.Swap(true) {
+		d.fleet.connected.Add(1)
+	}
 	if d.ear == nil {
 		return
 	}
@@ -65,6 +74,9 @@ func (d *device) hears() {
 	}
 	d.subscribed = true
 	d.fleet.subscribers.Add(1)
+	if d.line == nil {
+		d.fleet.connected.Add(1)
+	}
 	d.ear.open.Store(true)
 	d.fleet.tellOthers(d.index, true, time.Now())
 }
@@ -85,5 +97,40 @@ func (d *device) deafens(now time.Time) {
 	d.ear.closed.Store(now.UnixNano())
 	d.ear.open.Store(false)
 	d.fleet.subscribers.Add(-1)
+	if d.line == nil {
+		d.fleet.connected.Add(-1)
+	}
 	d.fleet.tellOthers(d.index, false, now)
+}
+
+// line is whether a subscriber whose session is kept has a connection: without one it misses messages with QoS 0, which are kept for nobody.
+type line struct {
+	ear
+	qos byte // of its subscriptions
+}
+
+// line is that of a subscriber whose session is kept, if it says whether it gets messages of a QoS; nil when its ear does.
+func (f *Fleet) line(index int, qos byte) *line {
+	if x, ok := f.lines.Load(index); ok && min(qos, x.(*line).qos) == 0 {
+		return x.(*line)
+	}
+	return nil
+}
+
+// hangsUp notes that a subscriber has no connection any more.
+func (d *device) hangsUp(now time.Time) {
+	if d.line == nil || !d.line.open.Load() {
+		return
+	}
+	d.line.closed.Store(now.UnixNano())
+	d.line.open.Store(false)
+	d.fleet.connected.Add(-1)
+}
+
+// there is how many subscribers are there for messages of a QoS.
+func (f *Fleet) there(qos byte) int {
+	if qos == 0 {
+		return int(f.connected.Load())
+	}
+	return int(f.subscribers.Load())
 }

@@ -21,6 +21,7 @@ func (d *device) begin(now time.Time) {
 	d.halt.Store(r.halt)
 	d.mu.Unlock()
 	if d.group.measures() {
+		d.talks = true
 		d.fleet.talking.Add(1)
 	}
 	d.attempt, d.gap, d.ends, d.free, d.hubDue = 0, time.Time{}, time.Time{}, r.intended, time.Time{}
@@ -88,6 +89,7 @@ func (d *device) session(intended time.Time) {
 
 // over goes on when a session has ended.
 func (d *device) over(lost error, now time.Time) {
+	d.hangsUp(now)
 	if d.bade && lost == nil {
 		d.kept = false
 	}
@@ -139,11 +141,18 @@ func (d *device) next(why error, now time.Time) {
 // end is the end of the device's sessions: what is left is what it waits for.
 func (d *device) end(now time.Time) {
 	d.underWayForGood()
+	d.hangsUp(now)
 	d.deafens(now)
 	d.closeGap(now)
 	d.leave(true)
 	d.phase = delivering
-	if d.group.measures() {
+	d.hushes()
+}
+
+// hushes notes that the device sends no more: who listens has not to wait for it.
+func (d *device) hushes() {
+	if d.talks {
+		d.talks = false
 		d.fleet.talking.Add(-1)
 	}
 }

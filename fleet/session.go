@@ -234,6 +234,9 @@ func (d *device) drain(session *opened, now time.Time) {
 	if d.worksOff(d.why) && now.Before(d.patient) {
 		d.startWaiting(d.conn)
 	}
+	if d.halted() && d.silent() { // also when it listens itself, and waits for what others send
+		d.hushes()
+	}
 	// What others publish while the fleet goes on has no end: it is listened to for the time of one message.
 	if d.underWay(now.Before(d.deaf)) == 0 {
 		d.leaves()
@@ -243,6 +246,13 @@ func (d *device) drain(session *opened, now time.Time) {
 	if d.halted() && d.group.Listens && a.timeout.After(now.Add(strangersTick)) {
 		a.timeout = now.Add(strangersTick)
 	}
+}
+
+// silent reports whether nothing that the device has sent, or has yet to send, waits.
+func (d *device) silent() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.pending) == 0 && d.waiting.len() == 0
 }
 
 // leave notes that the device waits for its last answers, each of which wakes it.

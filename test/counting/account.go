@@ -1,11 +1,23 @@
 package counting
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 )
+
+// delays are times that would fill pages.
+type delays []time.Duration
+
+// String is how many there are, and the longest.
+func (d delays) String() string {
+	if len(d) == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d up to %v", len(d), d[len(d)-1])
+}
 
 // closeCall is how near to the end of a connection, or to the end of its time, nobody can tell from outside whether a device has seen a copy.
 const closeCall = 300 * time.Millisecond
@@ -26,6 +38,8 @@ type Account struct {
 	OutOfOrder int
 	Strange    int // copies for devices that no filter makes subscribers
 
+	Delays delays // of those in time, in order, from when they were sent
+
 	Edge int // of all of these: those that cannot be decided
 }
 
@@ -40,6 +54,8 @@ type Judging struct {
 	Timeout    time.Duration            // of their deliveries
 	// Anyone is how many subscribers each message is for, whoever they are; with 0 it is for whom MQTT's matching says.
 	Anyone int
+	// Subscribers are those that are known; nil is all.
+	Subscribers func(client string) bool
 }
 
 // slot is a copy that is due.
@@ -64,7 +80,7 @@ func (w *Wire) Judge(j Judging) (a Account) {
 		if !m.acked.IsZero() {
 			a.Acked++
 		}
-		slots := w.slots(m, j.Anyone)
+		slots := w.slots(m, j)
 		got, surplus, strange := m.deal(slots)
 		a.Strange += strange
 		for _, c := range surplus {
@@ -101,15 +117,19 @@ func (w *Wire) Judge(j Judging) (a Account) {
 			highest = max(highest, turn)
 		}
 	}
+	slices.Sort(a.Delays)
 	return a
 }
 
 // slots are the copies that are due of a message. For anyone, each subscriber that was ever seen has one.
-func (w *Wire) slots(m *message, anyone int) (all []slot) {
+func (w *Wire) slots(m *message, j Judging) (all []slot) {
 	groups := make(map[string][]string)
 	for _, id := range slices.Sorted(maps.Keys(w.clients)) {
+		if j.Subscribers != nil && !j.Subscribers(id) {
+			continue
+		}
 		own := slot{members: []string{id}}
-		for f, noLocal := range w.clients[id].filters {
+		for f, o := range w.clients[id].filters {
 			name, filter, shared := "", f, false
 			if rest, ok := strings.CutPrefix(f, "$share/"); ok {
 				name, filter, shared = strings.Cut(rest, "/")
@@ -118,7 +138,7 @@ func (w *Wire) slots(m *message, anyone int) (all []slot) {
 			case !Matches(filter, m.topic):
 			case shared:
 				groups[name+"/"+filter] = append(groups[name+"/"+filter], id)
-			case !noLocal || id != m.client:
+			case !o.noLocal || id != m.client:
 				own.copies++
 			}
 		}
@@ -126,7 +146,7 @@ func (w *Wire) slots(m *message, anyone int) (all []slot) {
 			all = append(all, own)
 		}
 	}
-	if anyone > 0 {
+	if j.Anyone > 0 {
 		for i := range all {
 			all[i].copies = 1
 		}
@@ -175,27 +195,51 @@ func (w *Wire) short(m *message, slots []slot, anyone int) (short, unsure bool) 
 	}
 	there, away := 0, 0
 	for _, s := range slots {
-		switch c := w.clients[s.members[0]]; {
-		case c.there(m.sent.Add(-closeCall), m.sent.Add(closeCall)):
+		switch c, kept := w.clients[s.members[0]], w.keeps(s.members[0], m); {
+		case c.there(kept, m.sent.Add(-closeCall), m.sent.Add(closeCall)):
 			there++
-		case c.away(m.sent.Add(-closeCall), m.sent.Add(closeCall)):
+		case c.away(kept, m.sent.Add(-closeCall), m.sent.Add(closeCall)):
 			away++
 		}
 	}
 	return len(slots)-away < anyone, there < anyone && len(slots)-away >= anyone
 }
 
-// unseen reports whether a device may not have seen a copy: its connection ended.
+// keeps reports whether the broker keeps a message for a subscriber that has no connection: its session, and no QoS 0.
+func (w *Wire) keeps(id string, m *message) bool {
+	c, most := w.clients[id], byte(0)
+	for f, o := range c.filters {
+		if rest, ok := strings.CutPrefix(f, "$share/"); ok {
+			_, f, _ = strings.Cut(rest, "/")
+		}
+		if Matches(f, m.topic) {
+			most = max(most, o.qos)
+		}
+	}
+	return c.kept && min(m.qos, most) > 0
+}
+
+// expects reports whether somebody listened for a message when it was sent, as far as devices know.
+func (w *Wire) expects(m *message, s slot) bool {
+	return slices.ContainsFunc(s.members, func(id string) bool {
+		return w.clients[id].there(w.keeps(id, m), m.sent.Add(-closeCall), m.sent)
+	})
+}
+
+// unseen reports whether a device may not have seen a copy: its connection ended, and it said nothing of it.
 func (w *Wire) unseen(c arrival) bool {
+	if c.qos > 0 && *c.taken {
+		return false
+	}
 	end, ok := w.clients[c.client].cut(c.at)
-	return ok && end.Sub(c.at) < closeCall
+	return ok && (c.qos > 0 || end.Sub(c.at) < closeCall)
 }
 
 // place is the count that a copy belongs to; got is nil when it did not come.
 func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *int {
 	deadline := m.sent.Add(j.Timeout)
 	if m.qos > 0 && m.acked.IsZero() {
-		if end, ok := w.clients[m.client].cut(m.sent); ok && end.Before(deadline) {
+		if end, ok := w.clients[m.client].gave(m.sent); ok && end.Before(deadline) {
 			switch {
 			case got == nil, got.at.After(end.Add(closeCall)):
 				return &a.NotSent
@@ -211,9 +255,10 @@ func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *i
 	}
 	if got != nil {
 		switch d := got.at.Sub(deadline); {
-		case w.unseen(*got), d > -closeCall && d < closeCall:
+		case w.unseen(*got), d > -closeCall && d < closeCall, j.Anyone == 0 && !w.expects(m, s):
 			return &a.Edge
 		case d < 0:
+			a.Delays = append(a.Delays, got.at.Sub(m.sent))
 			return &a.InTime
 		}
 		return &a.Late
@@ -229,9 +274,9 @@ func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *i
 	}
 	there, away := true, true
 	for _, id := range s.members {
-		c := w.clients[id]
-		there = there && (c.kept || c.stayed(m.sent.Add(-closeCall), deadline))
-		away = away && !c.kept && c.away(m.sent.Add(-closeCall), m.sent.Add(closeCall))
+		c, kept := w.clients[id], w.keeps(id, m)
+		there = there && c.stayed(kept, m.sent.Add(-closeCall), deadline)
+		away = away && c.away(kept, m.sent.Add(-closeCall), m.sent.Add(closeCall))
 	}
 	switch {
 	case there:
@@ -257,4 +302,36 @@ func Matches(filter, topic string) bool {
 		}
 	}
 	return len(f) == len(t)
+}
+
+// Answers are what the wire says of the requests of some devices.
+type Answers struct {
+	InTime, Not int // answered in time, and not
+	Edge        int // that cannot be decided
+}
+
+// Answers sums up requests whose time-out is given.
+func (w *Wire) Answers(who func(client string) bool, timeout time.Duration) (a Answers) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for x, r := range w.requests {
+		if !who(x.client) {
+			continue
+		}
+		late := r.answered.Sub(r.sent) - timeout
+		end, cut := w.clients[x.client].cut(r.sent)
+		switch {
+		case r.answered.IsZero() && cut && end.Before(r.sent.Add(timeout+closeCall)) && end.After(r.sent.Add(timeout-closeCall)):
+			a.Edge++
+		case r.answered.IsZero():
+			a.Not++
+		case late > -closeCall && late < closeCall, cut && end.Sub(r.answered) < closeCall && !(r.qos > 0 && *r.taken):
+			a.Edge++
+		case late < 0:
+			a.InTime++
+		default:
+			a.Not++
+		}
+	}
+	return a
 }

@@ -29,13 +29,14 @@ fleet:
     - {name: workers, count: 4, subscribe: {topics: ["$share/workers/plant/#"], qos: 1}}
 stages:
   - {name: up, duration: 500ms, devices: 100%, paused: true}
-  - {name: settle, duration: 1s, paused: true}
+  - {name: settle, duration: 700ms, paused: true}
   - {name: hold, duration: 2s}
-  - {name: rest, duration: 3s, paused: true}
+  - {name: rest, duration: 500ms, paused: true}
 `
 
 // Whoever a message is for by the topics, filters that overlap and shared groups among them, has its copy or is missing it, of each kind.
 func TestDeliveriesToAll(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"3.1.1", "5"} {
 		for _, lost := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/lost %v", version, lost), func(t *testing.T) {

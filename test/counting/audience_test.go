@@ -81,6 +81,7 @@ func (d *device) publish(topic, mark string) {
 // Mosquitto sends what is published to the audience that is reckoned, and the account of the wire says so too: filters that overlap, shared groups,
 // subscribers that do not get what they send themselves.
 func TestAudienceIsThatOfMosquitto(t *testing.T) {
+	t.Parallel()
 	addr := rig.Mosquitto(t, "log_type none")
 	level := []string{"a", "b", "", "+", "+", "$a"}
 	for round := range 20 {

@@ -32,10 +32,10 @@ fleet:
     - {name: boards, count: %d, subscribe: {topics: ["plant/+/up"], qos: %d}}
 stages:
   - {name: up, duration: 500ms, devices: 100%%, paused: true}
-  - {name: settle, duration: 1s, paused: true}
+  - {name: settle, duration: 700ms, paused: true}
   - {name: hold, duration: 2s}
-  - {name: rest, duration: %ds, paused: true}
-`, s.client, s.sensors, s.timeout, s.every, qos, s.anyones, s.boards, qos, s.timeout+1)
+  - {name: rest, duration: 800ms, paused: true}
+`, s.client, s.sensors, s.timeout, s.every, qos, s.anyones, s.boards, qos)
 }
 
 func shapes() []shape {
@@ -50,6 +50,7 @@ func sensors(client string) bool { return strings.HasPrefix(client, "sensors") }
 
 // Without faults, and when copies are lost, come twice or in another order, a run says to the copy what the wire does.
 func TestRunsCountAsTheWire(t *testing.T) {
+	t.Parallel()
 	fates := []struct {
 		name string
 		fate func(Copy) Fate
@@ -112,6 +113,7 @@ func TestRunsCountAsTheWire(t *testing.T) {
 
 // When connections end, when the broker is away or holds back what it has to say, a run says what the wire does, but for what happened just then.
 func TestRunsCountWithinBounds(t *testing.T) {
+	t.Parallel()
 	for i, c := range []struct {
 		name  string
 		fault func(t *testing.T, p *Proxy, b *mosquitto)
@@ -131,9 +133,9 @@ func TestRunsCountWithinBounds(t *testing.T) {
 				b := newMosquitto(t)
 				p := between(t, b.addr)
 				s := shape{c.name, 10, 3, 50 * time.Millisecond, 2, 3, "lean"}
-				text := strings.Replace(s.scenario(qos), "hold, duration: 2s", "hold, duration: 5s", 1)
-				text = strings.Replace(text, "rest, duration: 3s", "rest, duration: 5s", 1) // all are back
-				timer := time.AfterFunc(3*time.Second, func() { c.fault(t, p, b) })
+				text := strings.Replace(s.scenario(qos), "hold, duration: 2s", "hold, duration: 4s", 1)
+				text = strings.Replace(text, "rest, duration: 800ms", "rest, duration: 4s", 1) // all are back
+				timer := time.AfterFunc(2500*time.Millisecond, func() { c.fault(t, p, b) })
 				defer timer.Stop()
 				run := carry(t, p, text)
 				a := p.Judge(Judging{Publishers: sensors, Timeout: time.Duration(s.timeout) * time.Second, Anyone: s.anyones})

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
+	"time"
 
 	v311 "github.com/eclipse/paho.mqtt.golang/packets"
 
@@ -43,12 +45,16 @@ type packet struct {
 	retain  bool
 	topic   string
 	alias   uint16
-	mark    string   // of PUBLISH; "" for none
-	filters []filter // of SUBSCRIBE
+	mark    string        // of PUBLISH; "" for none
+	reply   string        // of PUBLISH: where a response is expected
+	about   string        // of PUBLISH: its correlation data
+	expiry  time.Duration // of CONNECT: how long the session is kept; 0 for ever
+	filters []filter      // of SUBSCRIBE
 }
 
 type filter struct {
 	topic   string
+	qos     byte
 	noLocal bool
 }
 
@@ -115,8 +121,8 @@ func of311(c v311.ControlPacket) (p packet) {
 		p.kind = pubcomp
 	case *v311.SubscribePacket:
 		p.kind = subscribe
-		for _, topic := range x.Topics {
-			p.filters = append(p.filters, filter{topic: topic})
+		for i, topic := range x.Topics {
+			p.filters = append(p.filters, filter{topic: topic, qos: x.Qoss[i]})
 		}
 	case *v311.SubackPacket:
 		p.kind = suback
@@ -129,11 +135,17 @@ func of5(c *v5.ControlPacket) (p packet) {
 	switch x := c.Content.(type) {
 	case *v5.Connect:
 		p.kind, p.client = connect, x.ClientID
-		p.kept = x.Properties.SessionExpiryInterval != nil && *x.Properties.SessionExpiryInterval > 0
+		if s := x.Properties.SessionExpiryInterval; s != nil && *s > 0 {
+			p.kept = true
+			if *s < math.MaxUint32 {
+				p.expiry = time.Duration(*s) * time.Second
+			}
+		}
 	case *v5.Connack:
 		p.kind, p.present, p.refused = connack, x.SessionPresent, x.ReasonCode >= 0x80
 	case *v5.Publish:
 		p.kind, p.qos, p.retain, p.topic, p.mark = publish, x.QoS, x.Retain, x.Topic, inPayload(x.Payload)
+		p.reply, p.about = x.Properties.ResponseTopic, string(x.Properties.CorrelationData)
 		if x.Properties.TopicAlias != nil {
 			p.alias = *x.Properties.TopicAlias
 		}
@@ -153,7 +165,7 @@ func of5(c *v5.ControlPacket) (p packet) {
 	case *v5.Subscribe:
 		p.kind = subscribe
 		for _, s := range x.Subscriptions {
-			p.filters = append(p.filters, filter{s.Topic, s.NoLocal})
+			p.filters = append(p.filters, filter{s.Topic, s.QoS, s.NoLocal})
 		}
 	case *v5.Suback:
 		p.kind = suback

@@ -39,8 +39,9 @@ type Proxy struct {
 	mu     sync.Mutex // protects the following fields
 	pipes  map[*pipe]bool
 	fate   func(Copy) Fate
-	frozen time.Time // what the broker says waits until then
-	closed time.Time // devices are not let in until then
+	keeps  func(Mark) bool // of whose acknowledgement the publisher hears nothing
+	frozen time.Time       // what the broker says waits until then
+	closed time.Time       // devices are not let in until then
 	barred func(client string) bool
 }
 
@@ -98,6 +99,25 @@ func (p *Proxy) Fates(fate func(Copy) Fate) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fate = fate
+}
+
+// Withhold says of which messages the broker's acknowledgement (QoS 1) does not reach the publisher.
+func (p *Proxy) Withhold(which func(Mark) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keeps = which
+}
+
+// withholds reports whether a packet is such an acknowledgement.
+func (p *Proxy) withholds(x *pipe, a packet) bool {
+	p.mu.Lock()
+	which := p.keeps
+	p.mu.Unlock()
+	if which == nil || a.kind != puback {
+		return false
+	}
+	m, ok := p.awaits(x.name(), a.id)
+	return ok && which(m)
 }
 
 // Freeze holds back what the broker says for a while.
@@ -258,12 +278,13 @@ func (x *pipe) up(in *bufio.Reader) {
 			if x.proxy.bars(p.client) {
 				return
 			}
-			x.proxy.connecting(p.client, p.kept)
+			x.proxy.connecting(p)
 		case subscribe:
 			x.proxy.subscribing(x.id, p.id, p.filters)
 		case publish:
 			x.proxy.sent(x.id, topics.resolve(p), time.Now())
 		case puback, pubrec:
+			x.proxy.took(x, p.id)
 			if x.takes(p.id) {
 				continue
 			}
@@ -312,6 +333,9 @@ func (x *pipe) down(in *bufio.Reader) {
 			}
 			x.proxy.released(x.name(), p.id)
 		}
+		if x.proxy.withholds(x, p) {
+			continue
+		}
 		x.proxy.answered(x, p, time.Now())
 		if x.client.send(p.raw) != nil {
 			return
@@ -322,7 +346,7 @@ func (x *pipe) down(in *bufio.Reader) {
 // publish does with a copy what is its fate.
 func (x *pipe) publish(p packet) error {
 	m, ok := ParseMark(p.mark)
-	if !ok || p.retain {
+	if p.retain || !ok && p.about == "" {
 		return x.client.send(p.raw)
 	}
 	x.proxy.mu.Lock()
@@ -377,7 +401,7 @@ func (x *pipe) deliver(raw []byte) error {
 	}
 	x.client.mu.Lock() // what is noted comes in the order in which it is sent
 	defer x.client.mu.Unlock()
-	undo := x.proxy.came(x.name(), p, time.Now())
+	undo := x.proxy.came(x, p, time.Now())
 	if _, err := x.client.Write(raw); err != nil {
 		undo()
 		return err

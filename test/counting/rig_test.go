@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/listeners"
 
 	"github.com/twinfleet/twinfleet/metrics"
+	"github.com/twinfleet/twinfleet/metrics/histogram"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario"
 	"github.com/twinfleet/twinfleet/scenario/engine"
@@ -40,13 +43,13 @@ func brokers() []broker {
 	}
 }
 
-// mosquitto is one that can be restarted. It keeps nothing.
+// mosquitto is one that can be restarted. It keeps nothing unless it is told so.
 type mosquitto struct {
 	addr, dir string
 	process   *rig.Process
 }
 
-func newMosquitto(t *testing.T) *mosquitto {
+func newMosquitto(t *testing.T, more ...string) *mosquitto {
 	t.Helper()
 	b := &mosquitto{addr: loopback.Free(t), dir: t.TempDir()}
 	host, port, err := net.SplitHostPort(b.addr)
@@ -54,6 +57,9 @@ func newMosquitto(t *testing.T) *mosquitto {
 		t.Fatal(err)
 	}
 	text := fmt.Sprintf("listener %s %s\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\nset_tcp_nodelay true\nlog_type none\n", port, host)
+	for _, line := range more {
+		text += strings.ReplaceAll(line, "DIR", b.dir) + "\n"
+	}
 	if os.Geteuid() == 0 {
 		text += "user root\n"
 	}
@@ -73,6 +79,15 @@ func (b *mosquitto) begin(t *testing.T) {
 // restart kills it and starts another.
 func (b *mosquitto) restart(t *testing.T) {
 	b.process.Kill()
+	b.begin(t)
+}
+
+// again ends it as a system does, so that it keeps what it is told to, and starts another.
+func (b *mosquitto) again(t *testing.T) {
+	b.process.Signal(t, syscall.SIGTERM)
+	if !b.process.Ended(10 * time.Second) {
+		t.Error("Mosquitto does not end")
+	}
 	b.begin(t)
 }
 
@@ -139,8 +154,8 @@ func carry(t *testing.T, p *Proxy, text string) *report.Run {
 
 // figures are what a run says of the deliveries of a group, in the account's words.
 type figures struct {
-	due, ok, timeout, failed, dropped int
-	duplicates, late, missing, order  int
+	due, ok, timeout, failed, absent int
+	duplicates, late, missing, order int
 }
 
 func of(t *testing.T, run *report.Run, group string) (f figures) {
@@ -150,9 +165,10 @@ func of(t *testing.T, run *report.Run, group string) (f figures) {
 		t.Fatalf("the run measured no deliveries of %s", group)
 	}
 	f.due, f.ok, f.timeout = int(x.Scheduled()), int(x.Count(metrics.OK)), int(x.Count(metrics.Timeout))
-	f.failed = int(x.Count(metrics.Failed) + x.Count(metrics.Unanswered) + x.Count(metrics.Refused) + x.Count(metrics.Throttled))
+	f.absent = int(x.Count(metrics.Unanswered)) // its subscriber was not connected all the time
+	f.failed = int(x.Count(metrics.Failed) + x.Count(metrics.Refused) + x.Count(metrics.Throttled))
 	for _, n := range x.Dropped {
-		f.dropped += int(n)
+		f.absent += int(n)
 	}
 	for _, c := range run.Deliveries.Groups {
 		if c.Group == group {
@@ -179,7 +195,7 @@ func hold(t *testing.T, f figures, a Account, unseen int) {
 	}{
 		{"in time", f.ok, a.InTime},
 		{"not in time", f.timeout, a.Late + a.Missing + a.Silent},
-		{"dropped", f.dropped, a.Absent},
+		{"absent", f.absent, a.Absent},
 		{"not sent", f.failed, a.NotSent},
 		{"late", f.late, a.Late},
 		{"missing", f.missing, a.Missing},
@@ -202,6 +218,27 @@ func one(c Copy, in uint32) bool {
 
 // add adds the figures of another kind.
 func (f *figures) add(x figures) {
-	f.due, f.ok, f.timeout, f.failed, f.dropped = f.due+x.due, f.ok+x.ok, f.timeout+x.timeout, f.failed+x.failed, f.dropped+x.dropped
+	f.due, f.ok, f.timeout, f.failed, f.absent = f.due+x.due, f.ok+x.ok, f.timeout+x.timeout, f.failed+x.failed, f.absent+x.absent
 	f.duplicates, f.late, f.missing, f.order = f.duplicates+x.duplicates, f.late+x.late, f.missing+x.missing, f.order+x.order
+}
+
+// holdDelays compares how long deliveries took with what lies between the first and the last that the wire saw of them: that is no more, and no less
+// but for the way from and to the devices. Where some copies cannot be decided so many ranks may lie between.
+func holdDelays(t *testing.T, a Account, run *report.Run, groups ...string) {
+	t.Helper()
+	var all []histogram.Histogram
+	for _, g := range groups {
+		all = append(all, run.Totals.Find(metrics.OpDelivery, g).Service[metrics.OK])
+	}
+	h, n := histogram.MergeAll(all), len(a.Delays)
+	for _, q := range []float64{0.5, 0.9, 0.99, 1} {
+		rank := max(1, int(math.Floor(q*float64(n)+0.5))) - 1 // as the HDR library has it
+		got := h.Quantile(q)
+		if low := max(rank-a.Edge-1, 0); got < a.Delays[low]*98/100-2*time.Millisecond {
+			t.Errorf("%.0f%% took up to %v by the run, %v by the wire", 100*q, got, a.Delays[low])
+		}
+		if high := rank + a.Edge + 1; high < n && got > a.Delays[high]*102/100+closeCall {
+			t.Errorf("%.0f%% took up to %v by the run, %v by the wire", 100*q, got, a.Delays[high])
+		}
+	}
 }

@@ -49,6 +49,7 @@ type Wire struct {
 	messages map[Mark]*message
 	clients  map[string]*client
 	spans    map[*pipe]*span
+	requests map[asked]*request
 	number   int // of the last copy
 }
 
@@ -68,27 +69,43 @@ type arrival struct {
 	client string
 	at     time.Time
 	number int // in the order of all
+	qos    byte
+	taken  *bool // the subscriber has acknowledged it: it has seen it
+}
+
+// asked names a request: who asked, and its correlation data.
+type asked struct{ client, about string }
+
+// request is one, and its response.
+type request struct {
+	sent, answered time.Time // for the first time; answered is zero for never
+	taken          *bool     // the one who asked has acknowledged the response
+	qos            byte
 }
 
 // client is a device.
 type client struct {
 	spans   []*span
-	kept    bool                // its session outlives connections
-	filters map[string]bool     // that it ever had: whether they are not for what it sends itself
-	asked   map[uint16][]filter // that wait for SUBACK
-	waiting map[uint16]Mark     // that wait for their acknowledgement
-	open    map[uint16]bool     // ids of QoS 2 that the broker has not released: one that comes again is none
+	kept    bool                 // its session outlives connections
+	expiry  time.Duration        // by so long; 0 for ever
+	filters map[string]filter    // that it ever had
+	from    map[string]time.Time // since when, for the first time
+	asked   map[uint16][]filter  // that wait for SUBACK
+	waiting map[uint16]Mark      // that wait for their acknowledgement
+	open    map[uint16]bool      // ids of QoS 2 that the broker has not released: one that comes again is none
 }
 
 // span is a connection.
 type span struct {
 	client     string
-	begin, end time.Time // zero while it lasts
-	listens    time.Time // since when; zero when it does not
+	begin, end time.Time          // zero while it lasts
+	listens    time.Time          // since when; zero when it does not
+	present    bool               // the broker had its session
+	copies     map[uint16][]*bool // that wait for their acknowledgement
 }
 
 func newWire() *Wire {
-	return &Wire{messages: make(map[Mark]*message), clients: make(map[string]*client), spans: make(map[*pipe]*span)}
+	return &Wire{messages: make(map[Mark]*message), clients: make(map[string]*client), spans: make(map[*pipe]*span), requests: make(map[asked]*request)}
 }
 
 // client is a device that was seen, or is now. The caller holds the lock.
@@ -96,17 +113,21 @@ func (w *Wire) client(id string) *client {
 	c := w.clients[id]
 	if c == nil {
 		c = &client{
-			filters: make(map[string]bool), asked: make(map[uint16][]filter), waiting: make(map[uint16]Mark), open: make(map[uint16]bool),
+			filters: make(map[string]filter), from: make(map[string]time.Time), asked: make(map[uint16][]filter), waiting: make(map[uint16]Mark), open: make(map[uint16]bool),
 		}
 		w.clients[id] = c
 	}
 	return c
 }
 
-func (w *Wire) connecting(id string, kept bool) {
+func (w *Wire) connecting(p packet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.client(id).kept = kept
+	c := w.client(p.client)
+	if len(c.spans) > 0 && !p.kept {
+		return // it ends what is kept of it
+	}
+	c.kept, c.expiry = p.kept, p.expiry
 }
 
 func (w *Wire) subscribing(id string, packet uint16, filters []filter) {
@@ -117,12 +138,15 @@ func (w *Wire) subscribing(id string, packet uint16, filters []filter) {
 
 // sent notes a message of a device.
 func (w *Wire) sent(id string, p packet, at time.Time) {
-	m, ok := ParseMark(p.mark)
-	if !ok {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if p.reply != "" && w.requests[asked{id, p.about}] == nil {
+		w.requests[asked{id, p.about}] = &request{sent: at}
+	}
+	m, ok := ParseMark(p.mark)
+	if !ok || p.reply == "" && p.about != "" { // a response has what it answers in it
+		return
+	}
 	if w.messages[m] == nil {
 		w.messages[m] = &message{mark: m, client: id, topic: p.topic, qos: p.qos, sent: at}
 	}
@@ -142,16 +166,20 @@ func (w *Wire) answered(x *pipe, p packet, at time.Time) {
 		if p.refused {
 			return
 		}
-		s := &span{client: id, begin: at}
+		s := &span{client: id, begin: at, present: p.present, copies: make(map[uint16][]*bool)}
 		if p.present {
 			s.listens = at
 		} else {
 			clear(c.open)
+			clear(c.waiting)
 		}
 		c.spans, w.spans[x] = append(c.spans, s), s
 	case suback:
 		for _, f := range c.asked[p.id] {
-			c.filters[f.topic] = f.noLocal
+			c.filters[f.topic] = f
+			if c.from[f.topic].IsZero() {
+				c.from[f.topic] = at
+			}
 		}
 		delete(c.asked, p.id)
 		if s := w.spans[x]; s != nil && s.listens.IsZero() {
@@ -169,10 +197,29 @@ func (w *Wire) answered(x *pipe, p packet, at time.Time) {
 	}
 }
 
-// came notes a copy; undo forgets it, when it could not be sent.
-func (w *Wire) came(id string, p packet, at time.Time) (undo func()) {
+// awaits is the message of a device that waits for an acknowledgement.
+func (w *Wire) awaits(id string, packet uint16) (Mark, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	m, ok := w.client(id).waiting[packet]
+	return m, ok
+}
+
+// came notes a copy; undo forgets it, when it could not be sent.
+func (w *Wire) came(pipe *pipe, p packet, at time.Time) (undo func()) {
+	id := pipe.name()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	taken := new(bool)
+	if s := w.spans[pipe]; s != nil && p.qos > 0 {
+		s.copies[p.id] = append(s.copies[p.id], taken)
+	}
+	if p.reply == "" && p.about != "" {
+		if r := w.requests[asked{id, p.about}]; r != nil && r.answered.IsZero() {
+			r.answered, r.taken, r.qos = at, taken, p.qos
+		}
+		return func() {}
+	}
 	m, _ := ParseMark(p.mark)
 	x, c := w.messages[m], w.client(id)
 	if x == nil || p.qos == 2 && c.open[p.id] {
@@ -183,13 +230,25 @@ func (w *Wire) came(id string, p packet, at time.Time) (undo func()) {
 	}
 	w.number++
 	number := w.number
-	x.copies = append(x.copies, arrival{id, at, number})
+	x.copies = append(x.copies, arrival{id, at, number, p.qos, taken})
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		x.copies = slices.DeleteFunc(x.copies, func(a arrival) bool { return a.number == number })
 		delete(c.open, p.id)
 	}
+}
+
+// took notes that a subscriber has a copy.
+func (w *Wire) took(x *pipe, packet uint16) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.spans[x]
+	if s == nil || len(s.copies[packet]) == 0 {
+		return
+	}
+	*s.copies[packet][0] = true
+	s.copies[packet] = s.copies[packet][1:]
 }
 
 // released notes that the broker is done with a copy of QoS 2.
@@ -214,25 +273,59 @@ func (w *Wire) sorted() []*message {
 	return slices.SortedFunc(maps.Values(w.messages), func(a, b *message) int { return a.sent.Compare(b.sent) })
 }
 
+// listens are the times in which a device gets what comes: those of its connections, and with a session that is kept those between them too, unless
+// the broker may have forgotten it by then.
+func (c *client) listens(kept bool) (all []span) {
+	for _, s := range c.spans {
+		if s.listens.IsZero() {
+			continue
+		}
+		x := span{begin: s.listens, end: s.end}
+		if n := len(all); kept && n > 0 && !all[n-1].end.IsZero() && (s.present || c.expiry == 0 || s.begin.Sub(all[n-1].end) < c.expiry) {
+			all[n-1].end = x.end
+			continue
+		}
+		all = append(all, x)
+	}
+	if n := len(all); kept && n > 0 && c.expiry == 0 {
+		all[n-1].end = time.Time{}
+	}
+	return all
+}
+
 // there reports whether a device listened all the time; away whether it never did.
-func (c *client) there(from, to time.Time) bool {
-	return slices.ContainsFunc(c.spans, func(s *span) bool {
-		return !s.listens.IsZero() && !s.listens.After(from) && (s.end.IsZero() || !s.end.Before(to))
+func (c *client) there(kept bool, from, to time.Time) bool {
+	return slices.ContainsFunc(c.listens(kept), func(s span) bool {
+		return !s.begin.After(from) && (s.end.IsZero() || !s.end.Before(to))
 	})
 }
 
-func (c *client) away(from, to time.Time) bool {
-	return !slices.ContainsFunc(c.spans, func(s *span) bool {
-		return !s.listens.IsZero() && s.listens.Before(to) && (s.end.IsZero() || s.end.After(from))
+func (c *client) away(kept bool, from, to time.Time) bool {
+	return !slices.ContainsFunc(c.listens(kept), func(s span) bool {
+		return s.begin.Before(to) && (s.end.IsZero() || s.end.After(from))
 	})
 }
 
 // stayed reports whether a device surely listened all the time, as it knows itself. One that went for good was not in a hurry.
-func (c *client) stayed(from, to time.Time) bool {
+func (c *client) stayed(kept bool, from, to time.Time) bool {
 	if n := len(c.spans); n > 0 && c.spans[n-1].listens.Before(from) {
-		return c.there(from, to.Add(-closeCall))
+		return c.there(kept, from, to.Add(-closeCall))
 	}
-	return c.there(from, to.Add(closeCall))
+	return c.there(kept, from, to.Add(closeCall))
+}
+
+// gave is when a device gave up what it sent at a time and had no acknowledgement of: when its connection ended, or with a session that is
+// kept, when the broker had that no more; ok is false when it did not.
+func (c *client) gave(at time.Time) (end time.Time, ok bool) {
+	if !c.kept {
+		return c.cut(at)
+	}
+	for _, s := range c.spans {
+		if s.begin.After(at) && !s.present {
+			return s.begin, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // cut is when the connection ended that a device had at a time; ok is false when it did not.

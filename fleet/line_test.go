@@ -1,0 +1,37 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// A subscriber whose session is kept is there without a connection but for messages with QoS 0.
+func TestWhatIsKeptForASubscriberThatIsAway(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		subscribed, qos byte
+		there           bool
+	}{
+		{"kept", 1, 1, true},
+		{"QoS 0 is not", 1, 0, false},
+		{"nor what is asked for with QoS 0", 0, 2, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, now := new(Fleet), time.Now()
+			session, l := new(ear), &line{qos: c.subscribed}
+			session.open.Store(true)
+			l.closed.Store(now.Add(-time.Minute).UnixNano())
+			f.ears.Store(7, session)
+			f.lines.Store(7, l)
+			message := metrics.Started{Sent: now.Add(-time.Second)}
+			if got := f.listening(7, c.qos); got != c.there {
+				t.Errorf("there: %v; want %v", got, c.there)
+			}
+			if got := f.away(7, message, c.qos, now); got == c.there {
+				t.Errorf("it may have missed it: %v; want %v", got, !c.there)
+			}
+		})
+	}
+}
