@@ -84,9 +84,6 @@ func (g *gate) OnPacketRead(cl *mqtt.Client, pk packets.Packet) (packets.Packet,
 	switch pk.FixedHeader.Type {
 	case packets.Publish:
 		g.say("Received PUBLISH from %s ('%s')", cl.ID, pk.TopicName)
-		if pk.Properties.TopicAliasFlag {
-			g.say("Alias %s %d '%s'", cl.ID, pk.Properties.TopicAlias, pk.TopicName)
-		}
 	case packets.Subscribe:
 		for _, f := range pk.Filters {
 			g.say("Filter %s %s identifier %d", cl.ID, f.Filter, f.Identifier)
@@ -99,6 +96,9 @@ func (g *gate) OnPacketSent(cl *mqtt.Client, pk packets.Packet, _ []byte) {
 	switch h := pk.FixedHeader; h.Type {
 	case packets.Publish:
 		g.say("Sending PUBLISH to %s (d%d, q%d, r%d, m%d, '%s'", cl.ID, flag(h.Dup), h.Qos, flag(h.Retain), pk.PacketID, pk.TopicName)
+		if pk.Properties.TopicAliasFlag {
+			g.say("Alias to %s %d '%s'", cl.ID, pk.Properties.TopicAlias, pk.TopicName)
+		}
 	case packets.Connack:
 		g.say("Sending CONNACK to %s (%d, %d)", cl.ID, flag(pk.SessionPresent), pk.ReasonCode)
 	}

@@ -93,7 +93,7 @@ func keys() []key {
 			once: []string{`^NAME/gone/NAME-000000 q1 r1 .* "000000 left"`, `^NAME/gone/NAME-000001 q1 r1 .* "000001 left"`},
 		},
 		{
-			name: "will-delay", stages: cut, only5: true, groups: `[{name: NAME, count: 2, session: {clean: false, expiry: 1m}, will: {topic: "NAME/gone", delay: 30s}, ` + send + `}]`,
+			name: "will-delay", stages: cut, only5: true, groups: `[{name: NAME, count: 2, session: {clean: false, expiry: 1m}, will: {topic: "NAME/gone", payload: gone, delay: 30s}, ` + send + `}]`,
 			heard: []string{`^NAME/NAME-000000 `}, never: []string{`^NAME/gone`},
 		},
 		{
@@ -158,11 +158,15 @@ func keys() []key {
 		},
 		{
 			name: "asked", only5: true, only: "mochi", groups: `[{name: NAME, mqtt5: {receive_maximum: 12, maximum_packet: 4096, topic_aliases: 3, user_properties: {plant: "of {device}"}}, ` + send + `}]`,
-			logged: []string{`Asks NAME-000000 expiry 0 receive 12 packet 4096 aliases 3 plant=of NAME-000000`, `Alias NAME-000000 1 ''`},
+			logged: []string{`Asks NAME-000000 expiry 0 receive 12 packet 4096 aliases 3 plant=of NAME-000000`},
 		},
 		{
 			name: "aliases", only5: true, groups: `[{name: NAME, mqtt5: {topic_aliases: 3, receive_maximum: 1, maximum_packet: 2048}, subscribe: {topics: ["NAME/#"]}, telemetry: {topic: NAME/t, every: 100ms, deliveries: 1}}]`,
 			heard: []string{`^NAME/t q1 r0 `},
+		},
+		{
+			name: "aliases-of-the-broker", only5: true, only: "mochi", groups: `[{name: NAME, mqtt5: {topic_aliases: 3}, subscribe: {topics: ["NAME/#"]}, telemetry: {topic: NAME/t, every: 100ms, deliveries: 1}}]`,
+			logged: []string{`Alias to NAME-000000 1 'NAME/t'`, `Alias to NAME-000000 1 ''`},
 		},
 	}
 }
@@ -176,6 +180,7 @@ func TestKeys(t *testing.T) {
 		ear := listener(t, b)
 		for _, version := range []string{"3.1.1", "5"} {
 			t.Run(b.name+"/"+version, func(t *testing.T) {
+				t.Parallel()
 				for _, x := range keys() {
 					if x.only5 && version != "5" || x.only != "" && x.only != b.name {
 						continue
