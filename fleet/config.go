@@ -45,6 +45,9 @@ type Config struct {
 	// Mine says which devices, by index, are this fleet's to run; nil for all. The others are those of fleets whose Config differs in Mine
 	// alone, perhaps on other machines: together they do what one fleet would do. IDs of devices that are not Mine may be empty.
 	Mine func(index int) bool
+	// Others joins the fleets that are parts of one, so that deliveries are measured from each to each. Where it is nil they are within this fleet:
+	// what devices of others send is known to nobody.
+	Others *Others
 	// Run, letters and digits, names the run in the marks of messages whose deliveries are measured, so that two runs on the
 	// same topics know whose each is. When it is empty the marks name none.
 	Run string

@@ -99,7 +99,7 @@ func (d *device) delivered(m mark.Mark, subscriber int, now time.Time) (stranger
 	if got.Verdict == book.Late {
 		outcome = metrics.Timeout
 	}
-	got.Value.End(now, outcome)
+	got.Value.End(d.when(got.Value, now, outcome == metrics.Timeout), outcome)
 	d.counted(nil)
 	return false
 }
@@ -124,9 +124,10 @@ func settleDeliveries(all []book.Ended[metrics.Started], now time.Time) {
 }
 
 // arrived takes a message that a subscriber got, on the driver's goroutine. A broker sends what it
-// retained when somebody subscribes: that tells nothing of how long a delivery takes.
+// retained when somebody subscribes: that tells nothing of how long a delivery takes. Nor does a response, which may have the payload of its
+// request, mark and all.
 func (d *device) arrived(m link.Message, now time.Time) {
-	if d.fleet.measures && (!m.Retain || d.group.asPublished) {
+	if d.fleet.measures && !isResponse(m) && (!m.Retain || d.group.asPublished) {
 		d.fleet.arrived(m, d.index, now, d.contradict)
 	}
 }
@@ -147,10 +148,13 @@ func (f *Fleet) markOf(m link.Message) (x mark.Mark, ok bool) {
 
 // arrived takes a message that a subscriber got.
 func (f *Fleet) arrived(message link.Message, subscriber int, now time.Time, contradict func(Contradiction)) {
-	m, ok := f.markOf(message)
-	if !ok {
-		return
+	if m, ok := f.markOf(message); ok && !f.elsewhere(m, subscriber, now) {
+		f.reached(m, subscriber, now, contradict)
 	}
+}
+
+// reached takes that a message is where a subscriber is.
+func (f *Fleet) reached(m mark.Mark, subscriber int, now time.Time, contradict func(Contradiction)) {
 	x, _ := f.publishers.Load(m.Device)
 	publisher, _ := x.(*device)
 	if publisher == nil || !publisher.sent(m) {
@@ -218,8 +222,8 @@ func (f *Fleet) Deliveries() (all []Deliveries) {
 	return all
 }
 
-// figures are Deliveries for /metrics.
-func (f *Fleet) figures() []metrics.Figure {
+// DeliveryFigures are what became of messages, as Fleet.Deliveries has it, for /metrics.
+func DeliveryFigures(all []Deliveries) []metrics.Figure {
 	figure := func(name, help string) metrics.Figure {
 		return metrics.Figure{Name: name, Labels: []string{"group"}, Help: help}
 	}
@@ -227,7 +231,7 @@ func (f *Fleet) figures() []metrics.Figure {
 	late := figure("twinfleet_delivery_late_total",
 		"Messages that arrived after their time was up, by the group that sent them: they are among the deliveries that timed out.")
 	disordered := figure("twinfleet_delivery_out_of_order_total", "Messages that a subscriber got after a later one of the same device, by the group that sent them.")
-	for _, d := range f.Deliveries() {
+	for _, d := range all {
 		add := func(to *metrics.Figure, n uint64) {
 			to.Samples = append(to.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(n)})
 		}
@@ -286,9 +290,13 @@ func (d *device) eachAccount(now time.Time, end func(*account) []book.Ended[metr
 
 // sweepDeliveries ends the deliveries whose time is up: these messages are lost, unless their subscribers were away.
 func (d *device) sweepDeliveries(now time.Time) {
-	if d.group.measures() {
-		d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] { return a.Sweep(now, d.fleet.away) })
+	if !d.group.measures() {
+		return
 	}
+	now = now.Add(-d.fleet.grace()) // what came by then is known
+	d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] {
+		return a.Sweep(now, func(s int, m metrics.Started) bool { return d.fleet.away(s, m, now) })
+	})
 }
 
 // deliver waits, when the device has stopped, until its messages are delivered or their time is up, and until all that drivers'
@@ -333,8 +341,8 @@ func (d *device) firstDue(first time.Time) time.Time {
 		if a == nil {
 			continue
 		}
-		if due := a.Due(); !due.IsZero() && due.Before(first) {
-			first = due
+		if due := a.Due(); !due.IsZero() && due.Add(d.fleet.grace()).Before(first) {
+			first = due.Add(d.fleet.grace())
 		}
 	}
 	return first
@@ -349,11 +357,8 @@ func (d *device) underWay(listens bool) int {
 		n += d.expected()
 	}
 	d.mu.Unlock()
-	if listens && d.halted() && d.group.Listens {
-		if d.fleet.finished() { // then all leave, and who is there last has all that was sent
-			n += int(d.fleet.talking.Load())
-		}
-		n += int(d.fleet.undelivered.Load())
+	if listens && d.halted() && d.group.Listens && d.fleet.mayCome(d.deaf) {
+		n++
 	}
 	return n
 }

@@ -50,6 +50,7 @@ type device struct {
 
 	keeps          *link.Session          // between connections; nil unless it is kept
 	kept           bool                   // the target has it
+	bade           bool                   // this connection ends with it, if the target hears of that
 	everSubscribed bool                   // and its subscriptions
 	five           bool                   // it speaks MQTT 5
 	server         atomic.Pointer[string] // another that the target named; nil for the target itself
@@ -250,7 +251,7 @@ func (d *device) step(session *opened) bool {
 		d.drain(session, now)
 	case closing:
 		if session.over {
-			d.over(now)
+			d.over(session.lost, now)
 		}
 	case pausing:
 		d.pause(now)

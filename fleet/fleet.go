@@ -165,10 +165,19 @@ func New(cfg Config) (*Fleet, error) {
 	if err := f.addAudiences(); err != nil {
 		return nil, err
 	}
-	if f.measures {
-		cfg.Recorder.Register(f.figures)
+	if f.publishes() {
+		cfg.Recorder.Register(func() []metrics.Figure { return DeliveryFigures(f.Deliveries()) })
 	}
 	return f, nil
+}
+
+// publishes reports whether deliveries of messages of this fleet's own devices are measured.
+func (f *Fleet) publishes() (is bool) {
+	f.publishers.Range(func(any, any) bool {
+		is = true
+		return false
+	})
+	return is
 }
 
 // filtersOf are what a device of a group subscribes to, by its protocol.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -41,14 +42,26 @@ func (d *device) resumes() bool {
 	}
 	before := d.kept
 	d.kept = true
-	c, ok := d.conn.(link.Greeted)
-	return ok && before && c.Greeting().Present && d.everSubscribed
+	if c, ok := d.conn.(link.Greeted); !ok || !before || !c.Greeting().Present {
+		d.everSubscribed = false // until it has subscribed anew, whatever becomes of this connection
+	}
+	return d.everSubscribed
+}
+
+// expires is when the target forgets the session of a connection that ends now; the zero time when it does not.
+func (d *device) expires(now time.Time) time.Time {
+	if c, ok := d.conn.(link.Greeted); ok {
+		if e := c.Greeting().Expiry; e < link.MaxExpiry {
+			return now.Add(e)
+		}
+	}
+	return time.Time{}
 }
 
 // farewell ends the connection, and with it the session of a device that is there no more.
 func (d *device) farewell() {
 	if end, ok := d.conn.(link.Ender); ok && d.group.Kept && d.fleet.finished() && d.five {
-		d.kept = false
+		d.bade = true
 		end.End()
 		return
 	}
@@ -62,17 +75,24 @@ func (d *device) underWayForGood() {
 	}
 }
 
-// mostWipes bounds how many sessions are ended at once.
-const mostWipes = 64
+const (
+	mostWipes = 64            // sessions that are ended at once
+	inVain    = 4 * mostWipes // tries in a row, after which a target that takes no connections is left alone
+)
 
-// wipe ends the sessions that the target keeps of devices that have stopped, which takes a connection each. When ctx ends those that are left
-// stay.
+// wipe ends the sessions that the target keeps of devices that have stopped, which takes a connection each. When ctx ends, or the target takes none
+// of many connections, those that are left stay.
 func (f *Fleet) wipe(ctx context.Context) {
 	var all sync.WaitGroup
+	var failed atomic.Int64 // in a row
 	room := make(chan struct{}, mostWipes)
 	for i := range f.devices {
 		d := f.devices[i].Load()
 		if d == nil || !d.kept {
+			continue
+		}
+		if failed.Load() >= inVain {
+			f.remain.Add(1)
 			continue
 		}
 		select {
@@ -83,7 +103,10 @@ func (f *Fleet) wipe(ctx context.Context) {
 		}
 		all.Go(func() {
 			defer func() { <-room }()
-			if err := d.wipe(ctx); err != nil {
+			if err := d.wipe(ctx); err == nil {
+				failed.Store(0)
+			} else {
+				failed.Add(1)
 				f.remain.Add(1)
 				f.log.Info("a session is left at the target", "device", d.id, "error", err)
 			}

@@ -87,9 +87,15 @@ func (d *device) session(intended time.Time) {
 }
 
 // over goes on when a session has ended.
-func (d *device) over(now time.Time) {
+func (d *device) over(lost error, now time.Time) {
+	if d.bade && lost == nil {
+		d.kept = false
+	}
+	d.bade = false
 	if !d.kept || errors.Is(d.why, errStopped) {
 		d.deafens(now)
+	} else if d.subscribed {
+		d.leavesFor(d.expires(now))
 	}
 	d.next(d.why, now)
 }
@@ -196,6 +202,7 @@ func (d *device) connected(session *opened, now time.Time) {
 	case session.conn == nil:
 	case d.halted():
 		d.conn = session.conn
+		d.resumes() // the target has its session
 		d.depart(errStopped, now)
 	default:
 		d.conn = session.conn

@@ -38,9 +38,15 @@ func (d *device) replyTopics() (all []link.Filter) {
 	return all
 }
 
+// isResponse reports whether a message answers a request.
+func isResponse(m link.Message) bool {
+	p := m.Properties
+	return p != nil && len(p.Correlation) > 0 && p.ResponseTopic == ""
+}
+
 // replied takes the response to a request, on the driver's goroutine; it is false for any other message.
 func (d *device) replied(m link.Message, now time.Time) bool {
-	if !d.group.requests || m.Properties == nil || len(m.Properties.Correlation) == 0 || m.Properties.ResponseTopic != "" {
+	if !d.group.requests || !isResponse(m) {
 		return false
 	}
 	rid, err := strconv.ParseUint(string(m.Properties.Correlation), 16, 64)

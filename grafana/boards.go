@@ -49,6 +49,33 @@ func provisioning() Row {
 	}}
 }
 
+// deliveries is the row of messages that subscribers of the run, or the reader of a hub, are to get.
+func deliveries() Row {
+	delivery := op("delivery")
+	return Row{Title: "Deliveries", Folded: true, NoValue: "No group of the run measures deliveries.", Panels: []Panel{
+		{
+			Title: "Deliveries by outcome", Description: "Copies that a subscriber was to get, a second: a timeout is one that did not come in time.", Kind: "timeseries",
+			Unit: "ops", Width: 12, Colors: outcomeColors(), Queries: one(rate("outcome", total, delivery, inGroup), "{{outcome}}"),
+		},
+		{
+			Title: "Time to be delivered, by group", Description: "The chosen quantile of the time from when a message was due until a subscriber had it, by who sent it: a group, or GROUP/KIND for a kind of messages with a name.",
+			Kind: "timeseries", Unit: "s", Log: true, Width: 12, Queries: one(quantile("$quantile", "group", response, delivery, ok, inSomeGroup), "{{group}}"),
+		},
+		{
+			Title: "Duplicates, late, out of order", Description: "Copies that a subscriber had before, that came after their time was up, and first copies that came after a later message of the same device, a second.",
+			Kind: "timeseries", Unit: "ops", Width: 12, NoValue: "No message came twice, late or out of order.", Queries: []Query{
+				{Expr: rate("", "twinfleet_delivery_duplicates_total", inGroup), Legend: "duplicates"},
+				{Expr: rate("", "twinfleet_delivery_late_total", inGroup), Legend: "late"},
+				{Expr: rate("", "twinfleet_delivery_out_of_order_total", inGroup), Legend: "out of order"},
+			},
+		},
+		{
+			Title: "Not delivered, by group", Description: "Deliveries that timed out, failed or had no end, a second, by who sent the message.", Kind: "timeseries", Unit: "ops", Width: 12,
+			NoValue: "All were delivered.", Queries: one(happened("group, outcome", total, delivery, failed, inSomeGroup), "{{group}} {{outcome}}"),
+		},
+	}}
+}
+
 func overview() Board {
 	all := rate("", total, inGroup)
 	return Board{
@@ -100,6 +127,7 @@ func overview() Board {
 					},
 				},
 			}},
+			deliveries(),
 			provisioning(),
 			stageTables(),
 		},

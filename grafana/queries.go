@@ -19,10 +19,10 @@ func pick(metric string, labels ...string) string {
 	return metric + "{" + strings.Join(labels, ",") + "}"
 }
 
-// inGroup keeps the chosen groups; inSomeGroup leaves out what has none.
+// inGroup keeps the chosen groups, with their kinds of messages, whose label is GROUP/KIND; inSomeGroup leaves out what has none.
 const (
-	inGroup     = `group=~"$group"`
-	inSomeGroup = `group=~"$group",group!=""`
+	inGroup     = `group=~"($group)(/.*)?"`
+	inSomeGroup = `group=~"($group)(/.*)?",group!=""`
 )
 
 // failed and the operations of the twins, of the service side.

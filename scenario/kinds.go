@@ -35,6 +35,9 @@ func (g *Group) Kinds() []Kind {
 // Series is what metrics call messages of the kind, of a group: as the group, or as sensors/alarms.
 func (k *Kind) Series(g *Group) string { return metrics.KindOf(g.Name, k.Name) }
 
+// Path is where the kind's keys stand in those of its group: telemetry, or messages[0].
+func (k *Kind) Path() string { return k.path }
+
 // Rhythms are when messages of the kind are due on the devices' own schedules, by the index of the device; it is for kinds with an interval.
 func (k *Kind) Rhythms(c schedule.Calendar) func(index int) schedule.Rhythm {
 	if k.Name == "" {

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
-	"github.com/twinfleet/twinfleet/internal/language/topic"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -36,6 +35,7 @@ func (r *reader) validateMessages(s *Scenario) {
 		r.validateSession(path, g, s)
 	}
 	r.validateResponders(s)
+	r.validateHearing(s)
 }
 
 // validateContents holds what kinds of messages are made from.
@@ -100,40 +100,21 @@ func (r *reader) validateKinds(path string, g *Group, s *Scenario) {
 		if k.Topic != "" {
 			r.validateTopic(at+".topic", g.place, k.Topic, false)
 		}
-		if to := k.Properties.ReplyTo; to != "" {
+		if to := k.Properties.ReplyTo; to != "" || r.Given(at+".mqtt5.reply_to") {
 			r.validateTopic(at+".mqtt5.reply_to", g.place, to, false)
 			if g.Count > 1 && g.FillEqual(to) {
 				r.FailAt(at+".mqtt5.reply_to", g.place, "all %d devices would have the responses of each other; put {device} into the topic", g.Count)
 			}
 		}
-		r.validateProperties(at+".mqtt5", g, k.Properties.User)
+		r.validateProperties(at+".mqtt5", g, &k.Properties)
 		r.validateDeliveries(at+".deliveries", g, &k, s)
 	}
-	r.validateProperties(path+".mqtt5", g, g.MQTT5.User)
+	r.validateUser(path+".mqtt5", g, g.MQTT5.User)
 }
 
 // FillEqual reports whether a template gives all devices of the group one text.
 func (g *Group) FillEqual(template string) bool {
 	return g.Fill(template, g.DeviceID(0), 0) == g.Fill(template, g.DeviceID(1), 1)
-}
-
-// validateProperties holds user properties to what is filled in, and to what a text of MQTT is.
-func (r *reader) validateProperties(path string, g *Group, all []Property) {
-	for _, p := range all {
-		for _, text := range []string{p.Name, p.Value} {
-			if why := unfillable(text); why != "" {
-				r.FailAt(path+".user_properties."+p.Name, g.place, "%s", why)
-			}
-		}
-	}
-}
-
-// unfillable says what is wrong with a text in which names in braces are replaced; "" for nothing.
-func unfillable(text string) string {
-	if why := topic.Unknown(text); why != "" {
-		return why
-	}
-	return topic.Character(text)
 }
 
 // validateMark holds the messages of a kind to what can carry the mark of deliveries that are measured: a JSON object, or over MQTT 5 any other.
@@ -194,34 +175,6 @@ func (r *reader) validateFilters(path string, g *Group) {
 			filter = of
 		}
 		r.validateTopic(at, g.place, filter, true)
-	}
-}
-
-// validateWill holds the message that the broker sends for a device.
-func (r *reader) validateWill(path string, g *Group) {
-	if g.Will == nil {
-		return
-	}
-	if !r.Given(path + ".will.topic") {
-		r.FailAt(path+".will", g.place, "where the will is sent is missing; write topic: devices/{device}/gone")
-		return
-	}
-	r.validateTopic(path+".will.topic", g.place, g.Will.Topic, false)
-	if why := topic.Unknown(g.Will.Payload); why != "" {
-		r.FailAt(path+".will.payload", g.place, "%s", why)
-	}
-}
-
-// validateSession holds what the broker keeps of a device.
-func (r *reader) validateSession(path string, g *Group, s *Scenario) {
-	if g.Kept && s.Fleet.Client == "paho" {
-		r.FailAt(path+".session.clean", g.place, "client paho keeps no sessions; write fleet: {client: lean}, or auto")
-	}
-	if r.Given(path+".session.expiry") && !g.Kept {
-		r.FailAt(path+".session.expiry", g.place, "a session that begins clean is forgotten with its connection; write clean: false too")
-	}
-	if r.Given(path+".session.expiry") && g.Expiry == 0 {
-		r.FailAt(path+".session.expiry", g.place, "the broker would keep nothing; write a time, or clean: true")
 	}
 }
 

@@ -326,10 +326,14 @@ func (s *Scenario) sendsIn(g *Group, k *Kind, t *Stage) bool {
 	return onItsOwn || k.Name == "" && t.TelemetryRate != nil && s.sendsTelemetry(g)
 }
 
-// sendsAnyIn reports whether what metrics call so, a group or one kind of its messages, may be sent in a stage.
-func (s *Scenario) sendsAnyIn(series string, t *Stage) bool {
+// sendsAnyIn reports whether messages of what metrics call so, a group or one kind of its messages, may be sent in a stage, of which an operation is
+// measured.
+func (s *Scenario) sendsAnyIn(op metrics.Operation, series string, t *Stage) bool {
 	g := s.Group(metrics.GroupOf(series))
 	for _, k := range g.Kinds() {
+		if op == metrics.OpDelivery && k.Deliveries == 0 || op == metrics.OpRequest && k.Properties.ReplyTo == "" {
+			continue
+		}
 		if metrics.InGroup(k.Series(g), series) && s.sendsIn(g, &k, t) {
 			return true
 		}
@@ -491,7 +495,7 @@ func (s *Scenario) startsIn(op metrics.Operation, series string, t *Stage) bool 
 	}
 	switch op {
 	case metrics.OpTelemetry, metrics.OpDelivery, metrics.OpRequest:
-		return s.sendsAnyIn(series, t)
+		return s.sendsAnyIn(op, series, t)
 	case metrics.OpQuery:
 		q := s.Query(name)
 		return q == nil || during(q.Stages) || slices.ContainsFunc(t.Steps, func(p Step) bool { return p.Query != nil && p.Query.Name == name })

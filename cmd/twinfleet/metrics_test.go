@@ -31,7 +31,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 const everything = `
 name: everything
 target: {hub: embedded, tier: S1}
-fleet: {groups: [{name: robots, count: 3, reported: {connectivity: {type: wifi}, every: 200ms}}]}
+fleet: {groups: [{name: robots, count: 3, reported: {connectivity: {type: wifi}, every: 200ms}, telemetry: {every: 300ms, deliveries: 1}}]}
 stages: [{name: hold, duration: 1s, devices: 3}]
 service:
   queries: [{name: all, every: 200ms, expect: 3, sql: "SELECT * FROM devices"}]

@@ -27,6 +27,7 @@ type Options struct {
 	Run        string             // fleet.Config has this and the following fields
 	Start      time.Time
 	Mine       func(index int) bool
+	Others     *fleet.Others
 
 	OnDesired       func(fleet.DesiredUpdate)
 	OnReporting     func(index int, sent time.Time)
@@ -55,10 +56,10 @@ func New(o Options) (*Crew, error) {
 		return nil, err
 	}
 	cfg := fleet.Config{
-		Run: o.Run, Seed: c.sc.Seed, Target: c.target, Driver: driver, Recorder: o.Recorder, Logger: o.Logger, Start: o.Start, Mine: o.Mine,
+		Run: o.Run, Seed: c.sc.Seed, Target: c.target, Driver: driver, Recorder: o.Recorder, Logger: o.Logger, Start: o.Start, Mine: o.Mine, Others: o.Others,
 		OnDesired: o.OnDesired, OnReporting: o.OnReporting, OnReported: o.OnReported, OnContradiction: o.OnContradiction,
 	}
-	rated := c.sc.Rated(false)
+	rated, every := c.sc.Rated(false), toEvery(c.sc)
 	for i := range c.sc.Fleet.Groups {
 		g := &c.sc.Fleet.Groups[i]
 		profile, err := groupProfile(g)
@@ -70,6 +71,9 @@ func New(o Options) (*Crew, error) {
 		}
 		profile.Protocol = c.target.ProtocolOver(g.Over())
 		profile.First, profile.IDs = c.ids.First(g), c.ids.Of(g)
+		if every && g.Listens() {
+			profile.IDs = named(g, profile.IDs)
+		}
 		filler{c.sc, g, profile.First}.speaks(&profile)
 		profile.Telemetry.Rated = slices.Contains(rated, g.Name)
 		profile.Provision = c.target.Provisioning(g)
@@ -77,6 +81,29 @@ func New(o Options) (*Crew, error) {
 	}
 	c.Fleet, err = fleet.New(cfg)
 	return c, err
+}
+
+// toEvery reports whether messages are for every subscriber, so that it matters who listens to what.
+func toEvery(sc *scenario.Scenario) bool {
+	for i := range sc.Fleet.Groups {
+		for _, k := range sc.Fleet.Groups[i].Kinds() {
+			if k.Deliveries < 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// named are the ids of a group's devices, with those that other processes run and that this one was not given.
+func named(g *scenario.Group, ids []string) []string {
+	out := slices.Clone(ids)
+	for i := range out {
+		if out[i] == "" {
+			out[i] = g.DeviceID(i)
+		}
+	}
+	return out
 }
 
 // voices are the drivers of a run: one for all groups that speak the same.

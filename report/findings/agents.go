@@ -123,5 +123,8 @@ func clocks(r *report.Run, unsure []*report.Agent) string {
 	if r.Freshness != nil {
 		return text + "; freshness of what their devices reported is uncertain by as much"
 	}
+	if r.Deliveries != nil {
+		return text + "; how long messages took from their devices, and to them, is uncertain by as much"
+	}
 	return text + "; times of what their devices did are uncertain by as much, latencies are not"
 }

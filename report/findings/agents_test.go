@@ -60,6 +60,9 @@ func TestAgents(t *testing.T) {
 			"warn the clocks of 2 of 2 agents are not well known: that of b to ±80.0ms, and one was set 2 times while the run went on; " +
 				"freshness of what their devices reported is uncertain by as much",
 		}},
+		{"a clock and deliveries", report.Run{Deliveries: &report.Deliveries{}, Agents: []report.Agent{{Name: "a"}, clock("b", 80*time.Millisecond, 0)}}, []string{
+			"warn the clock of 1 of 2 agents is not well known: that of b to ±80.0ms; how long messages took from their devices, and to them, is uncertain by as much",
+		}},
 		{"many", report.Run{Agents: slices.Repeat([]report.Agent{lost("a", "")}, 5)}, []string{
 			"bad agent a was lost at 7.00s in stage hold with 40 devices: nothing was heard of it for 3s",
 			"bad agent a was lost at 7.00s in stage hold with 40 devices: nothing was heard of it for 3s",

@@ -147,8 +147,17 @@ type swarmed struct {
 	wrap     func(name string, b bus.Bus) bus.Bus       // as swarm.wrap
 	whole    func(name string) (note string, err error) // of the agents' files; nil for none
 	sampler  func(name string) watch.Sampler            // of the agents; nil for calm ones
+	air      *air                                       // the target is this broker; nil for a hub
 	rec      *metrics.Recorder
 	books    *books
+}
+
+// driver is that of the devices.
+func (x *swarmed) driver() link.Driver {
+	if x.air != nil {
+		return x.air
+	}
+	return x.books
 }
 
 // swarmTarget is a hub in memory, and a scenario against it, as it is and as it travels.
@@ -159,7 +168,7 @@ func swarmTarget(t *testing.T, text string) (*hub.Hub, *scenario.Scenario, *parc
 		t.Fatal(err)
 	}
 	sc, p, err := parcel.Pack("swarming.yaml", []byte(text), scenario.Options{})
-	if err == nil {
+	if err == nil && sc.Target.Can().Twins {
 		sc, err = target.Elsewhere(sc, []connstring.Service{h.ConnectionString("iothubowner")})
 	}
 	if err != nil {
@@ -193,7 +202,7 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 	}
 	if x.agents > 0 {
 		for i := range x.agents {
-			a := agent.Options{Dial: h.Dial, Sampler: calm(), Driver: func(spec.DeviceTransport) link.Driver { return x.books }}
+			a := agent.Options{Dial: h.Dial, Sampler: calm(), Driver: func(spec.DeviceTransport) link.Driver { return x.driver() }}
 			if i < len(x.clocks) {
 				a.Clock = x.clocks[i]
 			}
@@ -234,7 +243,7 @@ func (x *swarmed) run(t *testing.T) *report.Run {
 		ctx, cancel = context.WithTimeout(ctx, x.hard)
 		defer cancel()
 	}
-	return engine.New(engine.InMemory(engine.ReadBy(engine.Sampled(o, calm()), nil, x.books), h.Dial)).Run(ctx)
+	return engine.New(engine.InMemory(engine.ReadBy(engine.Sampled(o, calm()), nil, x.driver()), h.Dial)).Run(ctx)
 }
 
 // figures are what a run says of its operations, for people who look why a test fails.

@@ -26,7 +26,7 @@ seed: 42
 target: {hub: embedded, tier: S1, units: 20, burst: 1s}
 fleet:
   groups:
-    - {name: robots, count: 30, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 3s}, telemetry: {every: 2s}, methods: {delay: 1ms..5ms}}
+    - {name: robots, count: 30, reported: {connectivity: {type: {cellular: 1, wifi: 1}}, every: 3s}, telemetry: {every: 2s, deliveries: 1}, methods: {delay: 1ms..5ms}}
     - {name: meters, count: 30, reported: {connectivity: {type: cellular}, every: 2s}}
     - {name: newcomers, count: 40, identity: {dps: {}}, reported: {connectivity: {type: wifi}, every: 5s}}
 stages:

@@ -328,8 +328,10 @@ func (b *Base) seldom(load float64) time.Duration {
 		if g.Report.Sync {
 			longest = max(longest, g.Report.Every)
 		}
-		if g.Telemetry.Sync {
-			longest = max(longest, g.Telemetry.Every)
+		for _, k := range g.Kinds() {
+			if k.Sync {
+				longest = max(longest, k.Every)
+			}
 		}
 	}
 	return min(longestHold, longest+longest/2)
@@ -419,8 +421,10 @@ func (b *Base) quiet(reports, messages bool) (set []string) {
 		if reports && g.Report.Every > 0 {
 			set = append(set, fmt.Sprintf("fleet.groups[%d].reported.every=%s", i, never))
 		}
-		if messages && g.Telemetry.Every > 0 {
-			set = append(set, fmt.Sprintf("fleet.groups[%d].telemetry.every=%s", i, never))
+		for _, k := range g.Kinds() {
+			if messages && k.Every > 0 {
+				set = append(set, fmt.Sprintf("fleet.groups[%d].%s.every=%s", i, k.Path(), never))
+			}
 		}
 	}
 	return set

@@ -109,6 +109,8 @@ func (a *Agent) Run(ctx context.Context) error {
 			protocol.Offer:  answer(a.offer),
 			protocol.Assign: answer(func(_ context.Context, ask *protocol.AssignAsk) (*struct{}, error) { return a.assign(ctx, ask) }),
 			protocol.Free:   answer(a.free),
+
+			protocol.Exchange: a.exchange,
 		},
 	})
 	if err != nil {

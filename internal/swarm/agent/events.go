@@ -31,6 +31,8 @@ type events struct {
 	within  []time.Duration // by how much the times of each of them may be wrong
 	missed  uint64          // for want of room
 	number  uint64          // of the last batch that was heard
+	telling bool            // the next one was told, and may have been heard
+	told    int             // and had so many events: it is told as it was
 }
 
 const (
@@ -225,6 +227,10 @@ func (e *events) batch(ctx context.Context) (left int, err error) {
 	e.mu.Lock()
 	until := time.Now()
 	n := min(len(e.waiting), mostBatch)
+	if e.telling {
+		n = e.told
+	}
+	e.telling, e.told = true, n
 	b := protocol.Batch{Agent: e.work.agent.o.Name, Number: e.number + 1, Events: e.waiting[:n:n], Missed: e.missed}
 	if n > 0 {
 		b.Within = slices.Max(e.within[:n])
@@ -248,6 +254,7 @@ func (e *events) batch(ctx context.Context) (left int, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.number++
+	e.telling = false
 	e.waiting, e.within = e.waiting[n:], e.within[n:]
 	if len(e.waiting) == 0 {
 		e.waiting, e.within = nil, nil

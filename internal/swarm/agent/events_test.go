@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,5 +62,58 @@ func TestBatchSaysHowWrongItsTimesMayBe(t *testing.T) {
 	}
 	if x := heard[0].Events; !x[0].Reporting.Sent.Equal(x[1].Reported.Sent) {
 		t.Errorf("a report is told as sent at %s and %s", x[0].Reporting.Sent, x[1].Reported.Sent)
+	}
+}
+
+// A batch whose answer was lost is told once more as it was: what devices learnt meanwhile is told in the next one, and nothing twice or never.
+func TestBatchWhoseAnswerIsLost(t *testing.T) {
+	b := (&membus.Server{}).Connect()
+	defer b.Close()
+	pack, err := protocol.NewPacker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last uint64
+	var heard []int
+	asked := 0
+	served, err := b.Serve(bus.Service{Name: protocol.CoordinatorService, Instance: coordinator("r"), Version: "1.0.0", Endpoints: map[string]func(context.Context, []byte) ([]byte, error){
+		protocol.Events: func(_ context.Context, data []byte) ([]byte, error) {
+			var x protocol.Batch
+			if err := pack.Unpack(data, &x); err != nil {
+				return nil, err
+			}
+			if x.Number > last { // as who leads has it
+				last = x.Number
+				for _, e := range x.Events {
+					heard = append(heard, e.Contradiction.Index)
+				}
+			}
+			if asked++; asked%2 == 1 {
+				return nil, &bus.Error{Code: bus.Failed, Text: "the answer is lost"}
+			}
+			return nil, nil
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer served.Stop()
+	w := &work{session: &session{id: "r"}, agent: &Agent{o: Options{Name: "a", Bus: b}, pack: pack}}
+	w.agent.control.traffic = counting.New(b)
+	w.events = newEvents(w, nil)
+	for i := range 6 { // the first batch has nothing to tell
+		if _, err := w.events.batch(t.Context()); (err == nil) != (i%2 == 1) {
+			t.Errorf("batch %d: %v", i, err)
+		}
+		w.events.contradiction(fleet.Contradiction{Index: i})
+	}
+	for left := 1; left > 0; {
+		left, _ = w.events.batch(t.Context())
+	}
+	if err := w.events.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{0, 1, 2, 3, 4, 5}; !slices.Equal(heard, want) {
+		t.Errorf("heard %v; want %v", heard, want)
 	}
 }

@@ -48,6 +48,7 @@ func (w *work) standing() *protocol.Status {
 		Stage: w.runner.Place().Stage, Clock: w.clock(), Adopted: w.adopted.status(),
 	}
 	s.Reporters, s.Last = w.events.reporters()
+	s.Undelivered, s.Over = f.Undelivered(), w.others.over()
 	return s
 }
 
@@ -89,6 +90,9 @@ func (w *work) doubts() map[string]string {
 	for i := range w.sc.Stages[:min(len(w.sc.Stages), w.runner.Place().Stage+1)] {
 		name := w.sc.Stages[i].Name
 		if why := w.watch.Doubt(name); why != "" {
+			out[name] = why
+		}
+		if why := w.others.doubt(name); why != "" && out[name] == "" {
 			out[name] = why
 		}
 	}

@@ -57,3 +57,20 @@ func (t *times) told(at time.Time) (theirs time.Time, within time.Duration) {
 	ours := x.ours.Round(0).Add(at.Sub(x.here)) // by what went by, and not by a clock that was set since
 	return x.what.Theirs(ours), x.what.Within(ours) + x.within
 }
+
+// here is the time of this process that told has as a time of the run's clock, and by how much it may be wrong. Where clocks were set, several may be: it is
+// the latest.
+func (t *times) here(theirs time.Time) (at time.Time, within time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at = theirs
+	for i := len(t.bases) - 1; i >= 0; i-- {
+		x := &t.bases[i]
+		ours := x.what.Ours(theirs)
+		at, within = x.here.Add(ours.Sub(x.ours.Round(0))), x.what.Within(ours)+x.within
+		if !at.Before(x.here) {
+			break
+		}
+	}
+	return at, within
+}

@@ -37,6 +37,9 @@ func TestTimesAreTold(t *testing.T) {
 			if off := got.Sub(truth(at)).Abs(); off > within || within > 20*time.Millisecond {
 				t.Errorf("%s is told as %s ± %s", at.Sub(start), got.Sub(start), within)
 			}
+			if here, _ := x.here(got); here.Sub(at).Abs() > 2*within {
+				t.Errorf("%s is told as %s, which is %s here", at.Sub(start), got.Sub(start), here.Sub(start))
+			}
 			return got
 		}
 		estimate(uncertain)

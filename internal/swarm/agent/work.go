@@ -42,6 +42,7 @@ type work struct {
 	pinger  *clock.Pinger
 	times   times
 	adopted adopted
+	others  *exchange                        // of deliveries; nil when none are measured, or there is no other agent
 	beat    atomic.Int64                     // when the coordinator was last heard of, as Unix nanoseconds of this process
 	stopped atomic.Pointer[protocol.Stopped] // that the devices left before their time; nil when they did not
 
@@ -67,6 +68,7 @@ func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *ta
 		return s.agent.o.Bus.Store(ctx, protocol.StoreName(s.id), false)
 	})
 	w.events = newEvents(w, ask.Follow)
+	w.others = newExchange(w)
 	w.pinger = clock.NewPinger(w.askTime, clock.PingerOptions{Clock: s.agent.o.Clock, Told: func(e clock.Estimate) { w.times.add(e, s.agent.o.Clock) }})
 	w.heard()
 	return w
@@ -182,6 +184,9 @@ func (w *work) follow(ctx context.Context) {
 				return
 			}
 			w.heard()
+			if o.Kind == protocol.Lost {
+				w.others.lose(o.Agent, o.At)
+			}
 			select {
 			case w.orders <- o:
 			case <-ctx.Done():
@@ -276,13 +281,16 @@ func (w *work) start(ctx context.Context, o protocol.Order, background *sync.Wai
 	}
 	w.started, w.began = o.At, w.local(o.At)
 	r, err := runner.New(runner.Options{Watch: w.watch, Crew: crew.Options{
-		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: w.began, Mine: w.mine, Driver: w.agent.o.Driver,
+		Scenario: w.sc, Target: w.target, Identities: w.ids, Recorder: w.rec, Logger: w.agent.log, Run: w.ask.Marks, Start: w.began, Mine: w.mine, Others: w.others.hooks(), Driver: w.agent.o.Driver,
 		OnDesired: w.events.desired, OnReporting: w.events.reporting, OnReported: w.events.reported, OnContradiction: w.events.contradiction,
 	}})
 	if err != nil {
 		return err
 	}
 	w.runner = r
+	if err := w.others.begin(ctx, r.Fleet(), background); err != nil {
+		return err
+	}
 	measuring := w.watch.Begin(ctx)
 	background.Go(measuring)
 	background.Go(func() { _ = r.Run(ctx) })
@@ -372,6 +380,7 @@ func (w *work) finish(ctx context.Context) (err error) {
 	if w.runner == nil {
 		return nil
 	}
+	w.others.finish(ctx)
 	spend := w.agent.control.spend
 	spend(func() { w.events.accounts(w.runner, w.cut.Load().Of(w.agent.o.Name)) })
 	w.events.whole(w.agent.o.Whole)

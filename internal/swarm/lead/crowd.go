@@ -191,13 +191,27 @@ func (l *Lead) Provisioned() (all []fleet.Provisioned) {
 	return all
 }
 
-// Deliveries are none: agents measure none.
-func (l *Lead) Deliveries() []fleet.Deliveries { return nil }
+// Deliveries are those of all agents together, of lost ones as far as they told.
+func (l *Lead) Deliveries() (all []fleet.Deliveries) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.agents {
+		for i, x := range a.now.Deliveries { // all have the same groups
+			if i == len(all) {
+				all = append(all, fleet.Deliveries{Group: x.Group})
+			}
+			d := &all[i]
+			d.Duplicates, d.Late = d.Duplicates+x.Duplicates, d.Late+x.Late
+			d.Missing, d.OutOfOrder = d.Missing+x.Missing, d.OutOfOrder+x.OutOfOrder
+		}
+	}
+	return all
+}
 
-// Delivered has nothing to do: agents measure no deliveries.
+// Delivered has nothing to do: the subscribers are devices.
 func (l *Lead) Delivered([]byte, time.Time) {}
 
-// Listening has nothing to do: agents measure no deliveries.
+// Listening has nothing to do: the subscribers are devices.
 func (l *Lead) Listening(bool) {}
 
 // Doubt is why the load of a stage was not the one that was asked for: what happened first, losses before lateness that may follow from them.

@@ -38,6 +38,9 @@ func (l *Lead) serve() error {
 // watch begins to follow the agents.
 func (l *Lead) watch() error {
 	l.work.Recorder.Register(func() []metrics.Figure { return agents.Expose(l.Figures()) })
+	if measured(l.work.Scenario) != nil {
+		l.work.Recorder.Register(func() []metrics.Figure { return fleet.DeliveryFigures(l.Deliveries()) })
+	}
 	standing, err := l.o.Bus.Subscribe(protocol.StatusSubject(l.o.Run, "*"), l.stands)
 	if err != nil {
 		return fmt.Errorf("listening to the agents: %w", err)

@@ -33,7 +33,7 @@ func marshal(x any) ([]byte, error) {
 
 // Prepare finds the agents, gives each its part of the fleet, and returns when all are ready.
 func (l *Lead) Prepare(ctx context.Context, w engine.Work) (start time.Time, err error) {
-	if err := refuse(w.Scenario); err != nil {
+	if err := l.refuse(w.Scenario); err != nil {
 		return start, err
 	}
 	l.work = w
@@ -101,10 +101,24 @@ func (l *Lead) note(ctx context.Context, found []*agent) error {
 }
 
 // refuse says what cannot be run by agents.
-func refuse(sc *scenario.Scenario) error {
+func (l *Lead) refuse(sc *scenario.Scenario) error {
+	g := measured(sc)
+	switch {
+	case g == nil:
+	case !sc.Target.Can().Topics:
+		return fmt.Errorf("%w: deliveries of group %s are read from the hub by one process; remove telemetry.deliveries, or run without agents", ErrAgents, g.Name)
+	case l.o.OnLoss == Redistribute:
+		return fmt.Errorf("%w: deliveries of group %s are lost with the agent that sent them, and no other can take its devices over; use --on-agent-loss fail or "+
+			"continue, or remove deliveries", ErrAgents, g.Name)
+	}
+	return nil
+}
+
+// measured is the first group whose deliveries are measured; nil when there is none.
+func measured(sc *scenario.Scenario) *scenario.Group {
 	for i := range sc.Fleet.Groups {
 		if g := &sc.Fleet.Groups[i]; g.Measured() {
-			return fmt.Errorf("%w: deliveries of group %s are measured within one process; remove telemetry.deliveries, or run without agents", ErrAgents, g.Name)
+			return g
 		}
 	}
 	return nil

@@ -247,6 +247,10 @@ type Status struct {
 	// Adopted is what became of the devices that the agent took over, by the name of the agent that they were lost with: none is nil, and an agent
 	// that had to look whether there are any for it, and found none, says so with zeros.
 	Adopted map[string]Adopted `json:"adopted,omitempty"`
+	// Undelivered is how many messages of its devices, whose deliveries are measured, are on their way to subscribers.
+	Undelivered int `json:"undelivered,omitempty"`
+	// Over says that its devices have left, and that all that its subscribers got has been told.
+	Over bool `json:"over,omitempty"`
 }
 
 // Adopted is what became of devices that an agent took over.
@@ -260,7 +264,8 @@ type Adopted struct {
 // Same reports whether another Status says the same of the devices, at another time.
 func (s *Status) Same(o *Status) bool {
 	return maps.Equal(s.Counts, o.Counts) && s.Lost == o.Lost && s.Losses == o.Losses && s.Returns == o.Returns && s.Left == o.Left &&
-		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage && maps.Equal(s.Adopted, o.Adopted)
+		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage && maps.Equal(s.Adopted, o.Adopted) &&
+		(s.Undelivered > 0) == (o.Undelivered > 0) && s.Over == o.Over
 }
 
 // Numbers is what is kept under a FiguresKey.

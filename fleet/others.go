@@ -1,0 +1,158 @@
+package fleet
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/twinfleet/twinfleet/internal/fleet/mark"
+	"github.com/twinfleet/twinfleet/metrics"
+)
+
+// Others are the fleets that together with this one do what one fleet would: see Config.Mine. A delivery is measured by the fleet that has the publisher, so
+// fleets tell each other what reached their subscribers, and which of these are there. None of the functions may block; nil ones are not called.
+type Others struct {
+	// Arrived is told that a message of a device of another fleet reached a subscriber of this one: the other's Reached is to be told, in the order of
+	// each subscriber.
+	Arrived func(Arrival)
+	// Listens is told that a subscriber of this fleet gets messages from now on, or no more: Hears of all others is to be told, in the order of
+	// each subscriber, and best at once, as messages are not expected to reach subscribers of whom nobody has told.
+	Listens func(Listener)
+	// Open reports whether messages of other fleets may be on their way to this one's subscribers, as they stood at a time or later.
+	Open func(since time.Time) bool
+	// Grace is how long after it came others may tell of an arrival; 2 s when 0. A delivery is not held for lost before that has passed, too.
+	Grace time.Duration
+}
+
+// Arrival is a message that reached a subscriber.
+type Arrival struct {
+	Publisher  int   // index of the device that sent it
+	Kind       int   // which of its group's kinds of messages it is: 0 is Group.Telemetry, those of Group.Kinds follow
+	Turn       int64 // of the device's messages of the kind, from 0
+	Subscriber int   // index of the device that has it
+	At         time.Time
+}
+
+// Listener is a subscriber that gets messages from a time on, or no more.
+type Listener struct {
+	Subscriber int // index of the device
+	There      bool
+	At         time.Time
+}
+
+// usualGrace is Others.Grace when it is 0.
+const usualGrace = 2 * time.Second
+
+// grace is how much later than it happened this fleet may learn of an arrival.
+func (f *Fleet) grace() time.Duration {
+	switch {
+	case f.cfg.Others == nil:
+		return 0
+	case f.cfg.Others.Grace == 0:
+		return usualGrace
+	}
+	return f.cfg.Others.Grace
+}
+
+// elsewhere tells of a message of a device that is another fleet's; it is false for one of no device whose deliveries are measured.
+func (f *Fleet) elsewhere(m mark.Mark, subscriber int, at time.Time) bool {
+	if f.cfg.Others == nil || f.cfg.Others.Arrived == nil {
+		return false
+	}
+	if _, here := f.publishers.Load(m.Device); here {
+		return false
+	}
+	g, _ := f.member(m.Device)
+	if g == nil || m.Kind >= len(g.kinds) || g.kinds[m.Kind].delivery == nil {
+		return false
+	}
+	f.cfg.Others.Arrived(Arrival{Publisher: m.Device, Kind: m.Kind, Turn: m.Turn, Subscriber: subscriber, At: at})
+	return true
+}
+
+// member is the group that the device of an index is in, and its id, if that is known; nil for no device.
+func (f *Fleet) member(index int) (g *group, id string) {
+	for _, g := range f.groups {
+		if i := index - g.First; i >= 0 && i < len(g.IDs) {
+			return g, g.IDs[i]
+		}
+	}
+	return nil, ""
+}
+
+// Reached takes an arrival of which another fleet's Others.Arrived was told: at its time, however late it is told of. What is none of a message of this
+// fleet's devices is told to Config.OnContradiction, as what its own subscribers get. It may be called from any goroutine, but for one subscriber
+// from one at a time, and does not wait.
+func (f *Fleet) Reached(a Arrival) {
+	g, id := f.member(a.Subscriber)
+	if g == nil || a.Kind < 0 {
+		return
+	}
+	m := mark.Mark{Device: a.Publisher, Kind: a.Kind, Turn: a.Turn}
+	f.reached(m, a.Subscriber, a.At, func(c Contradiction) {
+		if c.Index, c.Device = a.Subscriber, id; id == "" {
+			c.Device = fmt.Sprintf("device %d", a.Subscriber)
+		}
+		f.contradict(c)
+	})
+}
+
+// Hears takes that a subscriber of another fleet is there, or is no more, as that one's Others.Listens was told. Until something is told of it, it is not.
+// What is told twice has no effect. It may be called from any goroutine, but for one subscriber from one at a time.
+func (f *Fleet) Hears(l Listener) {
+	g, _ := f.member(l.Subscriber)
+	if g == nil || !g.Listens || g.protocol.Twins() {
+		return
+	}
+	x, _ := f.ears.LoadOrStore(l.Subscriber, new(ear))
+	switch e := x.(*ear); {
+	case l.There == e.open.Load():
+	case l.There:
+		f.subscribers.Add(1)
+		e.open.Store(true)
+	default:
+		e.closed.Store(l.At.UnixNano())
+		e.open.Store(false)
+		f.subscribers.Add(-1)
+	}
+}
+
+// tellOthers says that a subscriber of this fleet is there, or is no more.
+func (f *Fleet) tellOthers(subscriber int, there bool, at time.Time) {
+	if o := f.cfg.Others; o != nil && o.Listens != nil {
+		o.Listens(Listener{Subscriber: subscriber, There: there, At: at})
+	}
+}
+
+// mayCome reports whether messages may be on their way to a subscriber that leaves, and listens for the time of one message until a time.
+func (f *Fleet) mayCome(until time.Time) bool {
+	if f.Undelivered() > 0 {
+		return true
+	}
+	o := f.cfg.Others
+	return o != nil && o.Open != nil && o.Open(until.Add(-f.longest))
+}
+
+// Undelivered is how many messages of this fleet's devices are on their way to subscribers, and from Finish on, when all leave, how many of its
+// devices may send more. It may be called at any time.
+func (f *Fleet) Undelivered() int {
+	n := f.undelivered.Load()
+	if f.finished() {
+		n += f.talking.Load()
+	}
+	return int(n)
+}
+
+// Patience is for how long devices that leave may wait for what becomes of what was sent, at most.
+func (f *Fleet) Patience() time.Duration { return f.longest + f.grace() }
+
+// when is when a delivery of the device's ended that an arrival at a time ends: clocks that are not known to the last bit may have it before the
+// message was sent, and one that was too late is over since its time was up, whenever others may tell of it.
+func (d *device) when(x metrics.Started, at time.Time, late bool) time.Time {
+	switch {
+	case late && d.fleet.cfg.Others != nil:
+		return x.Sent.Add(d.group.Timeout)
+	case at.Before(x.Sent):
+		return x.Sent
+	}
+	return at
+}
