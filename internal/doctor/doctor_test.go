@@ -177,8 +177,8 @@ func TestReach(t *testing.T) {
 		"throttled": {target.IoTHub, fake{identities: iothub.ErrThrottled}, known + open +
 			"warning credentials: the hub throttles the registry now; wait a minute, and see what else loads it\n" + clock},
 		"refused by a broker": {target.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 5}}, known + open +
-			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check target.username and " +
-			"target.password, and the broker's access list"},
+			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check what the group and target " +
+			"have as username and password, or its identity, and the broker's access list"},
 		"a broker behind a proxy, unchecked, MQTT 5": {
 			target.Broker,
 			fake{noClock: true, secure: true, proxy: "p.example:3128", agreed: "TLS 1.3, ALPN mqtt", version: "5", unchecked: true},

@@ -141,7 +141,7 @@ func handshake(ctx context.Context, _ target.Capabilities, t Target) Finding {
 		f.Remedy = "renew the target's certificate, or set this machine's clock"
 	case t.Version() != "" && errors.As(err, &noTLS):
 		f.Remedy = "the port speaks no TLS: write mqtt:// or ws:// in target.hub, or the port of TLS"
-	case t.Version() != "" && isAlert(err):
+	case t.Version() != "" && (isAlert(err) || oserr.Is(err, oserr.Reset)):
 		f.Remedy = "check target.tls: min_version, alpn and server_name, and whether the broker wants certificates of devices"
 	case errors.As(err, &noTLS):
 		f.Remedy = "the port speaks no TLS: use target.plain for a twinfleet hub, mqtt:// for a broker"
@@ -177,7 +177,10 @@ func credentials(ctx context.Context, can target.Capabilities, t Target) Finding
 		f.Remedy = "wait a minute, and see what else loads it"
 	case errors.As(err, &refused):
 		f.Level, f.Text = Problem, fmt.Sprintf("the broker refuses the first device: %v", err)
-		f.Remedy = "check target.username and target.password, and the broker's access list"
+		f.Remedy = "check what the group and target have as username and password, or its identity, and the broker's access list"
+	case t.Version() != "" && t.Secure() && (isAlert(err) || oserr.Is(err, oserr.Reset)): // over TLS 1.3 it comes after the handshake
+		f.Level, f.Text = Problem, fmt.Sprintf("the broker refuses the first device: %s", reason.Of(err))
+		f.Remedy = "give devices certificates that the broker trusts, with identity: {x509: …} or identity: {credentials: …} of their group"
 	default:
 		f.Level, f.Text = Problem, fmt.Sprintf("the question failed: %v", plain(err))
 		f.Remedy = "check what listens on the port, and target.hub"

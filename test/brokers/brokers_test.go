@@ -86,6 +86,7 @@ func TestBrokers(t *testing.T) {
 		front := guarded(t, b.at[web])
 		for _, version := range []string{"3.1.1", "5"} {
 			t.Run(b.name+"/"+version, func(t *testing.T) {
+				t.Parallel()
 				if version == "5" && !speaks5(t) {
 					t.Skip("no client speaks MQTT 5")
 				}

@@ -73,3 +73,56 @@ func TestDoctor(t *testing.T) {
 		}
 	})
 }
+
+// Doctor connects as the first device, with what that proves itself with.
+func TestDoctorOfDevices(t *testing.T) {
+	binary, dir := rig.Build(t), t.TempDir()
+	p := newPKI(t, dir)
+	files := p.devices(t, dir)
+	rows := filepath.Join(dir, "rows.csv")
+	if err := os.WriteFile(rows, []byte("client_id,username,password\nx,d-000001,p-000001\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused := "→ give devices certificates that the broker trusts"
+	for _, b := range []*broker{mosquitto(t, p, dir), mochi(t, p)} {
+		for _, version := range []string{"3.1.1", "5"} {
+			for name, tt := range map[string]struct {
+				at          way
+				group, want string
+			}{
+				"authority":            {mutual, "identity: {x509: {ca: CA, key: AUTHORITY}}", ""},
+				"files":                {mutual, `identity: {x509: {certificate: "FILES/{index}.pem", key: "FILES/{index}.key", key_password: "${PASSWORD}"}}`, ""},
+				"without":              {mutual, "timeout: 5s", refused},
+				"another's":            {mutual, "identity: {x509: {ca: OTHER, key: KEY}}", refused},
+				"credentials":          {locked, "identity: {credentials: " + rows + "}", ""},
+				"a template":           {locked, `username: "d-{index}", password: "p-{index}"`, ""},
+				"a wrong password":     {locked, `username: "d-{index}", password: "q-{index}"`, "→ check what the group and target have as username and password"},
+				"a session to be kept": {locked, `username: "d-{index}", password: "p-{index}", session: {clean: false}`, ""},
+			} {
+				t.Run(b.name+"/"+version+"/"+name, func(t *testing.T) {
+					t.Parallel()
+					dir := t.TempDir()
+					other := newPKI(t, dir)
+					target := "{hub: '" + b.urlOf(tt.at) + "', mqtt: " + version
+					if tt.at == mutual {
+						target += ", ca: CA"
+					}
+					text := "target: " + target + "}\nfleet: {groups: [{name: x-" + strings.NewReplacer(" ", "-", "'", "", ".", "-").Replace(name+version) + ", " + tt.group + ", telemetry: {every: 1s}}]}\nstages: [{name: hold, duration: 1s, devices: 1}]\n"
+					text = strings.NewReplacer("CA", p.ca, "AUTHORITY", p.caKey, "FILES", files, "OTHER", other.ca, "KEY", other.caKey).Replace(text)
+					if err := os.WriteFile(filepath.Join(dir, "x.yaml"), []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+					d := rig.Start(t, dir, []string{"PASSWORD=" + password}, binary, "doctor", "x.yaml")
+					d.Wait(t, 50*time.Second)
+					want := tt.want
+					if want == "" {
+						want = "accepted for the first device, which speaks MQTT " + version
+					}
+					if !strings.Contains(d.Output(), want) {
+						t.Errorf("want %s\n%s", want, d.Output())
+					}
+				})
+			}
+		}
+	}
+}

@@ -21,6 +21,9 @@ import (
 // pki is an authority that was made for a test, and the broker's certificate that it signed, in files.
 type pki struct {
 	ca, cert, key string // files
+	caKey         string // file with the authority's key
+	root          *x509.Certificate
+	rootKey       *ecdsa.PrivateKey
 	pair          tls.Certificate
 	pool          *x509.CertPool
 }
@@ -54,7 +57,11 @@ func newPKI(t *testing.T, dir string) *pki {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pki{pool: x509.NewCertPool(), pair: tls.Certificate{Certificate: [][]byte{ders[1]}, PrivateKey: keys[1]}}
+	authorityKey, err := x509.MarshalPKCS8PrivateKey(keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pki{rootKey: keys[0], pool: x509.NewCertPool(), pair: tls.Certificate{Certificate: [][]byte{ders[1]}, PrivateKey: keys[1]}}
 	write := func(name, kind string, der []byte) string {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
@@ -67,6 +74,7 @@ func newPKI(t *testing.T, dir string) *pki {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.root, p.caKey = authority, write("ca.key", "PRIVATE KEY", authorityKey)
 	p.pool.AddCert(authority)
 	return p
 }

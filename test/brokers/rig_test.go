@@ -3,6 +3,7 @@
 package brokers
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +35,7 @@ type broker struct {
 	name string
 	at   map[way]string
 	ca   string // file with the authority of its certificate
+	log  func() string
 }
 
 // way is how a listener of a broker is spoken to.
@@ -92,6 +95,12 @@ func mosquitto(t *testing.T, p *pki, dir string) *broker {
 	if code := made.Wait(t, 10*time.Second); code != 0 {
 		t.Fatalf("mosquitto_passwd: %s", made.Output())
 	}
+	for _, n := range []string{"000000", "000001"} { // of devices
+		made := rig.Start(t, dir, nil, rig.Program(t, "mosquitto_passwd"), "-b", passwords, "d-"+n, "p-"+n)
+		if code := made.Wait(t, 10*time.Second); code != 0 {
+			t.Fatalf("mosquitto_passwd: %s", made.Output())
+		}
+	}
 	program, conf := rig.Program(t, "mosquitto"), filepath.Join(dir, "mosquitto.conf")
 	for range attempts {
 		b := &broker{name: "mosquitto", at: places(t), ca: p.ca}
@@ -111,7 +120,7 @@ func mosquitto(t *testing.T, p *pki, dir string) *broker {
 				text += "certfile " + p.cert + "\nkeyfile " + p.key + "\n"
 			}
 			if w == mutual {
-				text += "cafile " + p.ca + "\nrequire_certificate true\n"
+				text += "cafile " + p.ca + "\nrequire_certificate true\nuse_identity_as_username true\n"
 			}
 			if w == web || w == webTLS {
 				text += "protocol websockets\n"
@@ -121,7 +130,8 @@ func mosquitto(t *testing.T, p *pki, dir string) *broker {
 			t.Fatal(err)
 		}
 		// What it prints when all its listeners are there.
-		if rig.Start(t, dir, nil, program, "-c", conf).Says(" running", 20*time.Second) {
+		server := rig.Start(t, dir, nil, program, "-c", conf)
+		if b.log = server.Output; server.Says(" running", 20*time.Second) {
 			return b
 		}
 	}
@@ -146,7 +156,9 @@ func mochi(t *testing.T, p *pki) *broker {
 	t.Helper()
 	b := &broker{name: "mochi", at: make(map[way]string), ca: p.ca}
 	server := mqtt.New(&mqtt.Options{Logger: slog.New(slog.DiscardHandler)})
-	if err := server.AddHook(&gate{server: server, b: b}, nil); err != nil {
+	g := &gate{server: server, b: b}
+	b.log = g.said
+	if err := server.AddHook(g, nil); err != nil {
 		t.Fatal(err)
 	}
 	speaks := &tls.Config{Certificates: []tls.Certificate{p.pair}, NextProtos: []string{"mqtt", "http/1.1"}, MinVersion: tls.VersionTLS12}
@@ -190,12 +202,15 @@ type gate struct {
 	mqtt.HookBase
 	server *mqtt.Server
 	b      *broker
+
+	mu  sync.Mutex
+	log strings.Builder
 }
 
 func (g *gate) ID() string { return "gate" }
 
 func (g *gate) Provides(b byte) bool {
-	return b == mqtt.OnConnectAuthenticate || b == mqtt.OnACLCheck || b == mqtt.OnConnect
+	return bytes.IndexByte([]byte{mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnConnect, mqtt.OnSessionEstablish, mqtt.OnPacketRead, mqtt.OnPacketSent}, b) >= 0
 }
 
 func (g *gate) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
@@ -211,7 +226,9 @@ func (g *gate) OnConnect(cl *mqtt.Client, _ packets.Packet) error {
 
 func (g *gate) OnConnectAuthenticate(cl *mqtt.Client, pk packets.Packet) bool {
 	if way(cl.Net.Listener) == locked {
-		return string(pk.Connect.Username) == user && string(pk.Connect.Password) == password
+		name, word := string(pk.Connect.Username), string(pk.Connect.Password)
+		device, ok := strings.CutPrefix(name, "d-")
+		return name == user && word == password || ok && word == "p-"+device
 	}
 	return true
 }

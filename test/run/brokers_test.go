@@ -48,7 +48,7 @@ func runAt(t *testing.T, broker, version string, first int) *report.Run {
 	sc, err := scenario.Decode("x.yaml", fmt.Appendf(nil, `
 target: {hub: "mqtt://%s", mqtt: %s}
 fleet: {client: lean, groups: [{name: a, count: 20, first_index: %d, telemetry: {every: 1s}}]}
-stages: [{name: up, duration: 1s, devices: 20}, {name: hold, duration: 6s}]
+stages: [{name: up, duration: 1s, devices: 20}, {name: hold, duration: 10s}]
 `, broker, version, first), scenario.Options{})
 	if err != nil {
 		t.Error(err)

@@ -30,14 +30,16 @@ const (
 
 // What makes a guess: connections that live no longer than another's back-off, cut again and again, of some devices. A server that
 // restarts ends many connections at once, which is no takeover's way, and is reached in vain meanwhile; one that ends connections by a
-// rule of its own does so after the same time.
+// rule of its own does so after the same time, which is another than the first back-off of a run like this one.
 const (
-	longestLife = 15 * time.Second      // the longest back-off is 10 s
-	longestGap  = 30 * time.Second      // between two connections of a device
-	cycles      = 3                     // short lives in a row
-	devices     = 3                     // that have had so many
-	together    = 20 * time.Millisecond // nine tenths of the devices, and three at the least
-	spread      = 0.25                  // of the lives' middle, between the longest and the shortest tenth
+	longestLife = 15 * time.Second       // the longest back-off is 10 s
+	longestGap  = 30 * time.Second       // between two connections of a device
+	cycles      = 3                      // short lives in a row
+	devices     = 3                      // that have had so many
+	together    = 20 * time.Millisecond  // nine tenths of the devices, and three at the least
+	spread      = 0.25                   // of the lives' middle, between the longest and the shortest tenth
+	pause       = 100 * time.Millisecond // the first back-off of exponential and steep
+	punctual    = 20 * time.Millisecond  // with which a device is back after it, as a rule
 )
 
 // most bounds the devices that are kept account of.
@@ -139,7 +141,8 @@ func (d *Detector) atOnce(index int, lost time.Time) bool {
 	return true
 }
 
-// differ reports whether the connections that were cut lived as differently as the back-offs of another client are.
+// differ reports whether the connections that were cut lived as differently as the back-offs of another client are, or until the other run's first one
+// was over: two runs that end each other's connections as soon as they may never come to a longer one.
 func (d *Detector) differ() bool {
 	d.lives = d.lives[:0]
 	for _, a := range d.of {
@@ -150,5 +153,5 @@ func (d *Detector) differ() bool {
 	slices.Sort(d.lives)
 	n := len(d.lives)
 	shortest, middle, longest := d.lives[n/10], d.lives[n/2], d.lives[n-1-n/10]
-	return float64(longest-shortest) >= spread*float64(middle)
+	return float64(longest-shortest) >= spread*float64(middle) || shortest >= pause-punctual && middle <= pause+punctual
 }

@@ -67,7 +67,10 @@ func TestLikely(t *testing.T) {
 		steps []step
 		want  bool
 	}{
-		"two runs in turn":    {alternate(5, 4, nil), true},
+		"two runs in turn": {alternate(5, 4, nil), true},
+		"two runs that are back after their first pause": {
+			alternate(5, 4, func(x *step) { x.lost = x.connected + 0.1 + float64(x.device)*0.0005 }), true,
+		},
 		"two devices":         {alternate(2, 20, nil), false},
 		"two cycles":          {alternate(50, 2, nil), false},
 		"long lives":          {alternate(5, 9, func(x *step) { x.connected -= 60 }), false},
@@ -82,7 +85,8 @@ func TestLikely(t *testing.T) {
 			}
 			return steps
 		}(), false},
-		"rarely": {alternate(5, 9, func(x *step) { x.connected, x.lost = x.connected*20, x.connected*20+x.lost-x.connected }), false},
+		"a server that ends connections at once": {alternate(9, 9, func(x *step) { x.lost = x.connected + 0.003 }), false},
+		"rarely":                                 {alternate(5, 9, func(x *step) { x.connected, x.lost = x.connected*20, x.connected*20+x.lost-x.connected }), false},
 	} {
 		if got := guess(tt.steps); got != tt.want {
 			t.Errorf("%s: %v; want %v", name, got, tt.want)

@@ -35,7 +35,7 @@ func under(key string, n *yaml.Node, secretKeys []string) *yaml.Node {
 			out.Content[i] = under(key, child, secretKeys)
 		}
 	}
-	if n.Kind == yaml.ScalarNode {
+	if n.Kind == yaml.ScalarNode && (key != "headers" || !scheme.MatchString(n.Value)) {
 		out.Value = text(n.Value, slices.Contains(secretKeys, key))
 	}
 	return &out
@@ -53,6 +53,9 @@ func text(value string, secret bool) string {
 
 // variable matches what the environment fills, all of it.
 const variable = `^\$\{[^}]*\}$`
+
+// scheme is a header's value that the environment fills but for the scheme of the credentials (RFC 9110 section 11.4): Bearer ${TOKEN}.
+var scheme = regexp.MustCompile(`^(?:Bearer|Basic|Digest|Token) \$\{[A-Za-z0-9_]+\}$`)
 
 // withoutPassword hides the password of a URL's ://user:password@; that of the environment is a name.
 func withoutPassword(info string) string {

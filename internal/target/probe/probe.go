@@ -42,6 +42,11 @@ func New(ctx context.Context, sc *scenario.Scenario) (*Probe, error) {
 			return nil, errors.Join(err, p.Close())
 		}
 		p.of = append(p.of, t)
+		if t.Can.Topics { // the first device shows its certificate
+			if _, err := t.Identities(); err != nil {
+				return nil, errors.Join(err, p.Close())
+			}
+		}
 	}
 	return p, nil
 }
