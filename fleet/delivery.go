@@ -135,9 +135,6 @@ func (d *device) arrived(m link.Message, now time.Time) {
 // markOf is the mark of a message; ok is false when it has none of the fleet's run.
 func (f *Fleet) markOf(m link.Message) (x mark.Mark, ok bool) {
 	if p := m.Properties; p != nil {
-		if len(p.Correlation) > 0 && p.ResponseTopic == "" {
-			return x, false // a response: it has the payload of what it answers
-		}
 		for _, u := range p.User {
 			if u.Name == mark.Member {
 				if x, ok = mark.ReadText(u.Value, f.run); ok {
