@@ -27,6 +27,7 @@ type five struct {
 	broken      error  // why the connection ends that this side says DISCONNECT about
 	aliases     uint16 // how many this side may use
 	using       map[string]uint16
+	before      []uint16 // messages with QoS 2 that came on a connection before, of which this one's receive maximum knows nothing (section 4.9)
 	topics      []string // of the target's aliases, from 1 on; empty for none yet
 }
 

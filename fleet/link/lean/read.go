@@ -188,6 +188,9 @@ func (c *conn) released(id uint16) {
 	code := byte(0)
 	if i := slices.Index(c.received, id); i >= 0 {
 		c.received = slices.Delete(c.received, i, i+1)
+		if f := c.v5(); f != nil {
+			f.before = slices.DeleteFunc(f.before, func(x uint16) bool { return x == id })
+		}
 	} else if c.v5() != nil {
 		code = v5.PacketIDNotFound
 	}
@@ -204,6 +207,9 @@ func (c *conn) arrived(id uint16, m link.Message) error {
 			c.received = append(c.received, id)
 		}
 		f, n := c.v5(), len(c.received)
+		if f != nil {
+			n -= len(f.before)
+		}
 		c.wire.Unlock()
 		if f != nil && n > f.receives {
 			return link.ErrReceiveMax

@@ -64,6 +64,9 @@ func (c *conn) resume(s *state) {
 	var why []error
 	c.wire.Lock()
 	c.awaited, c.received, c.id = s.awaited, s.received, s.id
+	if f := c.v5(); f != nil {
+		f.before = slices.Clone(s.received)
+	}
 	for i := 0; i < len(c.awaited); i++ {
 		a := &c.awaited[i]
 		switch {

@@ -25,6 +25,7 @@ func (s *Suite) RunSessions(t *testing.T) {
 			"a connection that fails changes nothing":     s.failsBetween,
 			"End and Forget":                              s.forgets,
 			"a receive maximum that shrinks":              s.shrinks,
+			"a receive maximum is of a connection":        s.receivesAnew,
 			"whatever the order of events":                s.anyOrder,
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
@@ -39,10 +40,12 @@ type client struct {
 	suite   *Suite
 	version link.Version
 	session link.Session
+
+	receives uint16 // maximum; 0 for none
 }
 
 func (x *client) options() link.Options {
-	return link.Options{Version: x.version, Session: &x.session, SessionExpiry: time.Hour}
+	return link.Options{Version: x.version, Session: &x.session, SessionExpiry: time.Hour, ReceiveMaximum: x.receives}
 }
 
 // connects is a connection to a target that has the session, or has not.
@@ -273,5 +276,30 @@ func (s *Suite) shrinks(t *testing.T, x *client) {
 			t.Errorf("message %d: %v", i+1, err)
 		}
 	}
+	p.lose(c)
+}
+
+// What was received with QoS 2 on a connection before, and is not released, counts for nothing of what the target may send on this one: its quota
+// is new with each connection (section 4.9).
+func (s *Suite) receivesAnew(t *testing.T, x *client) {
+	if x.version != link.V5 {
+		t.Skip("MQTT 3.1.1 has none")
+	}
+	x.receives = 2
+	send := func(p *peer, id uint16) {
+		p.send(t, written(&packets.Publish{Topic: "a", QoS: 2, PacketID: id, Properties: &packets.Properties{}}))
+		p.hears(t, fmt.Sprintf("PUBREC %d", id))
+	}
+	p, c := x.connects(t, false, nil)
+	send(p, 1)
+	send(p, 2)
+	p.lose(c)
+	p, c = x.connects(t, true, nil)
+	send(p, 3)
+	send(p, 4)
+	p.ack(t, mqtt.PUBREL, 1)
+	p.hears(t, "PUBCOMP 1")
+	p.send(t, written(&packets.Publish{Topic: "a", QoS: 2, PacketID: 5, Properties: &packets.Properties{}})) // the third of this connection
+	p.hears(t, "DISCONNECT code 147")
 	p.lose(c)
 }
