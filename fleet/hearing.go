@@ -10,26 +10,38 @@ import (
 // ear is whether a subscriber gets what the target sends. Any goroutine may ask it.
 type ear struct {
 	open   atomic.Bool
-	closed atomic.Int64 // when it was so last, or is since, as time.Time.UnixNano has it; 0 for never
-	until  atomic.Int64 // of one that is away: when the target forgets its session, likewise; 0 for never, and while it is connected
+	closed instant // when it was so last, or is since; zero for never
+	until  instant // of one that is away: when the target forgets its session; zero for never, and while it is connected
+}
+
+// instant is a time that one sets and others read. It keeps the reading of the monotonic clock: a wall clock that is set back hides no loss.
+type instant struct{ at atomic.Pointer[time.Time] }
+
+func (i *instant) set(t time.Time) { i.at.Store(&t) }
+
+func (i *instant) get() (t time.Time) {
+	if p := i.at.Load(); p != nil {
+		t = *p
+	}
+	return t
 }
 
 // missed reports whether the subscriber may have missed what was sent at a time and was to come by another: it was not there throughout.
 func (e *ear) missed(sent, by time.Time) bool {
-	closed := e.closed.Load()
-	if until := e.until.Load(); until != 0 && until <= time.Now().UnixNano() {
-		closed = max(closed, until)
+	closed := e.closed.get()
+	if until := e.until.get(); !until.IsZero() && !until.After(time.Now()) && until.After(closed) {
+		closed = until
 	}
-	if closed > by.UnixNano() {
+	if closed.After(by) {
 		return false
 	}
-	return !e.hears() || closed >= sent.UnixNano()
+	return !e.hears() || !closed.Before(sent)
 }
 
 // hears reports whether the subscriber is there, or the target keeps for it what comes.
 func (e *ear) hears() bool {
-	until := e.until.Load()
-	return e.open.Load() && (until == 0 || time.Now().UnixNano() < until)
+	until := e.until.get()
+	return e.open.Load() && (until.IsZero() || time.Now().Before(until))
 }
 
 // listening reports whether a subscriber is there for messages of a QoS, as far as this fleet knows: those of other fleets are taken to be where these do not tell.
@@ -66,9 +78,9 @@ func (d *device) hears() {
 		return
 	}
 	if d.subscribed && !d.ear.hears() { // the target has forgotten what it kept
-		d.ear.closed.Store(time.Now().UnixNano())
+		d.ear.closed.set(time.Now())
 	}
-	d.ear.until.Store(0)
+	d.ear.until.set(time.Time{})
 	if d.subscribed {
 		return
 	}
@@ -84,7 +96,7 @@ func (d *device) hears() {
 // leavesFor notes that the device is away, and until when the target keeps what comes for it; the zero time is for ever.
 func (d *device) leavesFor(until time.Time) {
 	if d.ear != nil && !until.IsZero() {
-		d.ear.until.Store(until.UnixNano())
+		d.ear.until.set(until)
 	}
 }
 
@@ -94,7 +106,7 @@ func (d *device) deafens(now time.Time) {
 		return
 	}
 	d.subscribed = false
-	d.ear.closed.Store(now.UnixNano())
+	d.ear.closed.set(now)
 	d.ear.open.Store(false)
 	d.fleet.subscribers.Add(-1)
 	if d.line == nil {
@@ -122,7 +134,7 @@ func (d *device) hangsUp(now time.Time) {
 	if d.line == nil || !d.line.open.Load() {
 		return
 	}
-	d.line.closed.Store(now.UnixNano())
+	d.line.closed.set(now)
 	d.line.open.Store(false)
 	d.fleet.connected.Add(-1)
 }

@@ -22,7 +22,7 @@ func TestWhatIsKeptForASubscriberThatIsAway(t *testing.T) {
 			f, now := new(Fleet), time.Now()
 			session, l := new(ear), &line{qos: c.subscribed}
 			session.open.Store(true)
-			l.closed.Store(now.Add(-time.Minute).UnixNano())
+			l.closed.set(now.Add(-time.Minute))
 			f.ears.Store(7, session)
 			f.lines.Store(7, l)
 			message := metrics.Started{Sent: now.Add(-time.Second)}

@@ -111,7 +111,7 @@ func (f *Fleet) Hears(l Listener) {
 		f.subscribers.Add(1)
 		e.open.Store(true)
 	default:
-		e.closed.Store(l.At.UnixNano())
+		e.closed.set(l.At)
 		e.open.Store(false)
 		f.subscribers.Add(-1)
 	}
