@@ -135,9 +135,9 @@ func (d *device) send(k *kind, conn link.Conn, turn int64, intended, free time.T
 	what.rid, sent = d.started(k.series, op, intended, free)
 	if k.request != nil {
 		op := d.newOperation()
-		op.stays = stays
+		op.stays, op.asks = stays, true
 		what.request, _ = d.started(k.request, op, intended, free)
-		m.Properties = withCorrelation(m.Properties, what.request)
+		m.Properties = d.withCorrelation(m.Properties, k, what.request)
 	}
 	if marked {
 		d.expect(k, turn, intended, free, sent)
