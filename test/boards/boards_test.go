@@ -106,7 +106,8 @@ var empty = map[string]string{
 	"Does not hold":         "the generator was too busy for a trial",
 	"Bracket":               "the generator was too busy for a trial",
 	"Delayed":               "the tier has enough", "Rejected": "the tier has enough", "Waiting": "the tier has enough", "Wait": "the tier has enough",
-	"Calls not well": "all go well, or methods come before a device is there",
+	"Not delivered, by group": "all are delivered",
+	"Calls not well":          "all go well, or methods come before a device is there",
 }
 
 // oneOfTwo is the panel of which one query gives data when the other does not.
