@@ -341,7 +341,7 @@ func rendered(source payload.Source, g *scenario.Group) int {
 		return max(x.Size(), rendered(x.Source(), g))
 	}
 	const examples = 100
-	c := &payload.Context{Device: g.DeviceID(0), Group: g.Name, Now: time.Unix(1e9, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1)), Chance: 1}
+	c := &payload.Context{Device: g.DeviceID(0), Group: g.Name, Number: g.FirstIndex, Now: time.Unix(1e9, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1)), Chance: 1}
 	sum, buffer := 0, []byte(nil)
 	for i := range examples {
 		c.Seq = int64(1000 + i)
