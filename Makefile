@@ -57,7 +57,7 @@ kube: ## The manifests for Kubernetes, against a real API server.
 	@cd test/deploy && $(GO) test -count 1 -run APIServer . -apiserver $(CURDIR)/test/kubernetes/bin/kube-apiserver
 
 integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
-	$(GO) test -tags integration -parallel 3 -timeout 15m $$($(GO) list -tags integration ./test/... | grep -v -e /test/brokers -e /test/counting)
+	$(GO) test -tags integration -parallel 3 -timeout 15m $$($(GO) list -tags integration ./test/... | grep -v -e '/test/brokers$$' -e '/test/counting$$')
 	$(GO) test -tags integration -parallel 8 -timeout 10m ./test/brokers
 	$(GO) test -tags integration -parallel 8 -timeout 10m ./test/counting
 	$(GO) test -tags integration -run Fleet -timeout 4m ./scenario/engine

@@ -16,6 +16,8 @@ type Group struct {
 	Name  string   // in metrics
 	IDs   []string // one a device
 	First int      // how many devices the groups before have; it is not checked
+	// FirstIndex is what payloads have for the {{ index }} of the first device: those that follow count on from it.
+	FirstIndex int
 
 	Driver   link.Driver       // of their connections; nil is the Config's
 	Protocol protocol.Protocol // what they say; nil is the target's

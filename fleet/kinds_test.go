@@ -180,6 +180,32 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 	})
 }
 
+// {{ index }} is what {index} is, without zeros: it begins with the group's first.
+func TestIndexOfPayloads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		index, err := payload.CompileText("{{ index }}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBroker(link.V5, boards)
+		f, err := fleet.New(fleet.Config{Target: b, Driver: b, Recorder: metrics.NewRecorder(metrics.Options{}), Groups: []fleet.Group{
+			{Name: "a", IDs: []string{"a-0"}},
+			{Name: "b", IDs: []string{"b-7", "b-8"}, First: 1, FirstIndex: 7, Telemetry: fleet.Telemetry{Every: time.Second, Payload: index}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(t, f, 3, 0)
+		time.Sleep(1500 * time.Millisecond)
+		f.Stop(t.Context())
+		for topic, want := range map[string]string{"t/b-7": "7", "t/b-8": "8"} {
+			if all := b.told().sent[topic]; len(all) == 0 || string(all[0].Payload) != want {
+				t.Errorf("%s has %+v; want %s", topic, all, want)
+			}
+		}
+	})
+}
+
 // On one topic for the responses of all, each device takes its own alone: whom nobody answers waits in vain.
 func TestResponsesAreOfOneDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

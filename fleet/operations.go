@@ -263,7 +263,7 @@ func (d *device) render(body []byte, source payload.Source, draws chance.Stream,
 	defer d.fleet.pools.draws.Put(x)
 	draws.Seed(&x.pcg, d.index, turn)
 	x.context.Device, x.context.Index, x.context.Seq, x.context.Now = d.id, d.index, turn+1, time.Now()
-	x.context.Group, x.context.Number = d.group.Name, d.index-d.group.First
+	x.context.Group, x.context.Number = d.group.Name, d.group.FirstIndex+d.index-d.group.First
 	x.context.Chance, x.context.Reserve = draws.Own(d.index), reserve
 	return source.Append(body, &x.context)
 }

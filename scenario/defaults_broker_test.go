@@ -24,7 +24,7 @@ func brokerEffective(t *testing.T) map[string]any {
 	g, gate := &s.Fleet.Groups[0], &s.Fleet.Groups[1]
 	m, w, sub := &g.Messages[0], g.Will, &g.Subscribe
 	all := map[string]any{
-		"fleet.groups.messages": said(gate.Messages == nil), "fleet.groups.messages.every": said(gate.Telemetry.Every == 0),
+		"fleet.groups.messages":     said(gate.Messages == nil),
 		"fleet.groups.messages.qos": m.QoS, "fleet.groups.messages.retain": m.Retain, "fleet.groups.messages.sync": m.Sync,
 		"fleet.groups.messages.topic": said(m.Topic == ""), "fleet.groups.messages.deliveries": said(m.Deliveries == 0),
 		"fleet.groups.messages.payload": said(m.Payload == nil), "fleet.groups.messages.payload_file": said(m.Rows == nil),

@@ -3,6 +3,8 @@ package scenario
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/audience"
 )
@@ -16,84 +18,168 @@ func (k *Kind) Copies() float64 {
 	return k.fan.mean
 }
 
-// fan is how many deliveries messages of a kind bring by the topics of the run's subscribers.
-type fan struct{ mean, least, most float64 }
+// fan is how many deliveries messages of a kind bring by the topics of the run's subscribers, and the groups of which some get them.
+type fan struct {
+	mean, least, most float64
+	hearers           []int // in order
+	unsure            bool  // other devices than those that were asked may bring more
+}
 
 const (
-	mostFanned  = 1000      // devices of a group that are asked for it
+	mostFanned  = 1000      // devices of a group that are asked for it, unless it depends on them whether there is a mistake
+	mostAsked   = 1_000_000 // then: which takes seconds
 	mostFilters = 2_000_000 // of the run; with more nothing is reckoned
 )
 
-// reckonFans finds out how many deliveries messages bring, where they are measured; it is false when it did not.
-func (s *Scenario) reckonFans() bool {
-	measured, filters := false, 0
+// validateAudience holds who is to get messages to what the topics of the run's subscribers say.
+func (r *reader) validateAudience(s *Scenario) {
+	if r.Problems() > 0 || !s.Target.Can().Topics || s.Target.Can().Twins {
+		return
+	}
+	filters, asked := 0, ""
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
-		measured = measured || g.Measured()
 		filters += g.Count * len(g.Subscribe.Topics)
+		for _, k := range g.Kinds() {
+			switch at := fmt.Sprintf("fleet.groups[%d].%s", i, k.path); {
+			case asked != "":
+			case k.Deliveries != 0:
+				asked = at + ".deliveries"
+			case k.Properties.ReplyTo != "":
+				asked = at + ".mqtt5.reply_to"
+			}
+		}
 	}
-	if !measured || s.Target.Can().Twins || filters > mostFilters {
-		return false
+	switch {
+	case asked == "":
+	case filters > mostFilters:
+		r.WarnAt(asked, s.Fleet.Groups[0].place, "the run's subscribers have %d topic filters, and with more than %d nobody reckons beforehand who gets a message: "+
+			"plans leave out the deliveries of deliveries: all", filters, mostFilters)
+	default:
+		s.reckonFans()
+		r.validateFans(s)
+		r.validateHearing(s)
+		r.validateResponders(s)
 	}
-	index, first := audience.New(s.subscribers()), 0
+}
+
+// reckonFans finds out how many deliveries messages bring, where they are measured.
+func (s *Scenario) reckonFans() {
+	index := audience.New(s.subscribers((*Group).Listens))
+	s.eachKind(func(g *Group, k *Kind, _ string, first int) {
+		if k.Deliveries != 0 {
+			k.fan = s.fanOf(index, g, k, first)
+		}
+	})
+}
+
+// eachKind goes through the kinds of all groups' messages, with the path of each and the index of its group's first device in the fleet.
+func (s *Scenario) eachKind(do func(g *Group, k *Kind, path string, first int)) {
+	first := 0
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		for _, k := range g.Kinds() {
-			if k.Deliveries != 0 {
-				k.fan = s.fanOf(index, g, &k, first)
-			}
+			do(g, &k, fmt.Sprintf("fleet.groups[%d].%s", i, k.path), first)
 		}
 		first += g.Count
 	}
-	return true
 }
 
 // validateFans holds the number of subscribers that are to get messages to what their topics say.
 func (r *reader) validateFans(s *Scenario) {
-	if r.Problems() > 0 || !s.reckonFans() {
-		return
-	}
-	for i := range s.Fleet.Groups {
-		g := &s.Fleet.Groups[i]
-		for _, k := range g.Kinds() {
-			path := fmt.Sprintf("fleet.groups[%d].%s.deliveries", i, k.path)
-			n := float64(k.Deliveries)
-			switch {
-			case k.Deliveries == EverySubscriber && k.fan.most == 0:
-				r.FailAt(path, g.place, "nobody in this run subscribes to %s; give a group such a topic in subscribe, or remove deliveries", k.topicOf(s))
-			case k.Deliveries > 0 && k.fan.most < n:
-				r.FailAt(path, g.place, "%d subscribers are to get each message, but by their topics %g do; write deliveries: all, or other topics", k.Deliveries, k.fan.most)
-			case k.Deliveries > 0 && k.fan.least > n:
-				r.WarnAt(path, g.place, "by their topics %g subscribers get each message, and %d are waited for: with more than that nobody knows whose is missing; write "+
-					"deliveries: all", k.fan.least, k.Deliveries)
-			}
+	s.eachKind(func(g *Group, k *Kind, path string, _ int) {
+		path += ".deliveries"
+		n := float64(k.Deliveries)
+		fail := r.FailAt
+		if k.fan.unsure {
+			fail = r.WarnAt
 		}
-	}
+		switch {
+		case k.Deliveries == EverySubscriber && k.fan.most == 0:
+			fail(path, g.place, "nobody in this run subscribes to %s; give a group such a topic in subscribe, or remove deliveries", k.topicOf(s))
+		case k.Deliveries > 0 && k.fan.most < n:
+			fail(path, g.place, "%d subscribers are to get each message, but by their topics %g do; write deliveries: all, or other topics", k.Deliveries, k.fan.most)
+		case k.Deliveries > 0 && k.fan.least > n:
+			r.WarnAt(path, g.place, "by their topics %g subscribers get each message, and %d are waited for: with more than that nobody knows whose is missing; write "+
+				"deliveries: all", k.fan.least, k.Deliveries)
+		}
+	})
 }
 
-// fanOf is how many deliveries messages of one kind bring, by devices of the group at equal distances.
+// validateResponders looks for somebody who answers requests; that may be another program.
+func (r *reader) validateResponders(s *Scenario) {
+	responds := func(g *Group) bool { return g.Listens() && g.Subscribe.Respond }
+	var index *audience.Index // nil as long as nobody asks
+	s.eachKind(func(g *Group, k *Kind, path string, first int) {
+		if k.Properties.ReplyTo == "" {
+			return
+		}
+		if index == nil {
+			index = audience.New(s.subscribers(responds))
+		}
+		switch path += ".mqtt5.reply_to"; {
+		case len(s.groupsThat(responds)) == 0:
+			r.WarnAt(path, g.place, "no group of this run responds (subscribe: {respond: true}): unless another program does, no request is answered")
+		case s.fanOf(index, g, k, first).most == 0:
+			r.WarnAt(path, g.place, "no group of this run that responds subscribes to %s: unless another program does, no request is answered", k.topicOf(s))
+		}
+	})
+}
+
+// fanOf is how many deliveries messages of one kind bring, by devices of the group at equal distances: by all of them, if those do not bring what the
+// file asks for.
 func (s *Scenario) fanOf(index *audience.Index, g *Group, k *Kind, first int) fan {
+	x := s.fanBy(index, g, k, first, min(g.Count, mostFanned))
+	if g.Count > mostFanned && x.most < float64(max(k.Deliveries, 1)) {
+		x = s.fanBy(index, g, k, first, min(g.Count, mostAsked))
+		x.unsure = g.Count > mostAsked
+	}
+	return x
+}
+
+// fanBy is fanOf by n devices.
+func (s *Scenario) fanBy(index *audience.Index, g *Group, k *Kind, first, n int) fan {
 	var x fan
-	n := min(g.Count, mostFanned)
+	template := cmp.Or(k.Topic, s.Target.Topic)
+	named := strings.Contains(template, "{device}")
 	for j := range n {
-		i := j * g.Count / n
-		copies := float64(index.Fanout(g.Fill(cmp.Or(k.Topic, s.Target.Topic), g.DeviceID(i), i), first+i))
+		i, id := j*g.Count/n, ""
+		if named {
+			id = g.DeviceID(i)
+		}
+		topic := g.Fill(template, id, i)
+		copies := float64(index.Fanout(topic, first+i))
 		if j == 0 || copies < x.least {
 			x.least = copies
 		}
 		x.most = max(x.most, copies)
 		x.mean += copies / float64(n)
+		for h := range index.Hearers(topic, first+i) {
+			if group := s.groupAt(h); !slices.Contains(x.hearers, group) {
+				x.hearers = append(x.hearers, group)
+			}
+		}
 	}
+	slices.Sort(x.hearers)
 	return x
 }
 
-// subscribers are all devices of the scenario that listen, and to what.
-func (s *Scenario) subscribers() (all []audience.Subscriber) {
+// groupAt is which group a device of the fleet is in.
+func (s *Scenario) groupAt(index int) int {
+	i := 0
+	for ; i < len(s.Fleet.Groups)-1 && index >= s.Fleet.Groups[i].Count; i++ {
+		index -= s.Fleet.Groups[i].Count
+	}
+	return i
+}
+
+// subscribers are all devices of some groups, and what they listen to.
+func (s *Scenario) subscribers(of func(*Group) bool) (all []audience.Subscriber) {
 	first := 0
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
 		for n := range g.Count {
-			if !g.Listens() {
+			if !of(g) {
 				break
 			}
 			filters := make([]string, len(g.Subscribe.Topics))

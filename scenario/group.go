@@ -141,7 +141,7 @@ func groupKeys(g *Group) []language.Key {
 		key("name", value.Name(&g.Name).Required(), none, "The group's name, in metrics and device ids."),
 		key("count", value.Count(&g.Count, 1, MostDevices), is("1"), "How many devices."),
 		key("id", value.Text(&g.ID), is("{group}-{index}"),
-			"Device ids; {group} and {index} are replaced, the index with six digits. They stand in topics, so that + and # are none "+
+			"Device ids; {group} and {index} are replaced, the index with as many digits as index_width says. They stand in topics, so that + and # are none "+
 				"of their characters."),
 		key("first_index", value.Count(&g.FirstIndex, 0, MostIndex), is("0"),
 			"What the first device has for {index}, in ids and everywhere else; the others count on from it. Runs that share a target have different ids so."),

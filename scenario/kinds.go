@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"github.com/twinfleet/twinfleet/internal/language"
+	"github.com/twinfleet/twinfleet/internal/language/timing"
 	"github.com/twinfleet/twinfleet/internal/language/value"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/scenario/problem"
@@ -73,7 +74,9 @@ func messageKinds(g *Group) language.Value {
 	keys := func(m *Message) []language.Key {
 		return append([]language.Key{
 			key("name", value.Name(&m.Name).Required(), none, "The kind's name: metrics have its messages as group/name."),
-		}, telemetryKeys(&m.Telemetry)...)
+			key("every", timing.Gaps(&m.Every, &m.Gaps).Required(), none,
+				"How often a device sends such a message: 15s; 10s..20s, after gaps between the two; ~15s, at random and independently, after exponential gaps with that mean."),
+		}, sendingKeys(&m.Telemetry)...)
 	}
 	fresh := func() Message { return Message{Telemetry: Telemetry{Present: true}} }
 	return value.List(&g.Messages, fresh, keys, func(m *Message, p problem.Place) { m.place = p })

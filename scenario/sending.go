@@ -77,9 +77,14 @@ func readNext(p *Report) language.Value {
 }
 
 func telemetryKeys(t *Telemetry) []language.Key {
+	every := key("every", timing.Gaps(&t.Every, &t.Gaps), means("only what telemetry_rate asks for"),
+		"How often a device sends, likewise: 15s, 10s..20s or ~15s.")
+	return append([]language.Key{every}, sendingKeys(t)...)
+}
+
+// sendingKeys are the keys of a kind of messages but for when they are sent.
+func sendingKeys(t *Telemetry) []language.Key {
 	return append([]language.Key{
-		key("every", timing.Gaps(&t.Every, &t.Gaps), means("only what telemetry_rate asks for"),
-			"How often a device sends, likewise: 15s, 10s..20s or ~15s."),
 		key("qos", value.Count(&t.QoS, 0, 2), is("1"), "Quality of service; IoT Hub takes 0 and 1."),
 		key("retain", value.Bool(&t.Retain), is("false"), "Set the retain flag."),
 		key("sync", value.Bool(&t.Sync), is("false"), "All devices send in the same instant."),

@@ -57,7 +57,7 @@ func (r *reader) validate(s *Scenario) {
 	r.validateListening(s)
 	r.validateReferences(s)
 	r.validateThresholds(s)
-	r.validateFans(s)
+	r.validateAudience(s)
 }
 
 func (r *reader) validateFleet(s *Scenario) {

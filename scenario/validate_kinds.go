@@ -34,8 +34,7 @@ func (r *reader) validateMessages(s *Scenario) {
 		r.validateWill(path, g)
 		r.validateSession(path, g, s)
 	}
-	r.validateResponders(s)
-	r.validateHearing(s)
+	r.validateReplies(s)
 }
 
 // validateContents holds what kinds of messages are made from.
@@ -106,7 +105,7 @@ func (r *reader) validateKinds(path string, g *Group, s *Scenario) {
 				r.FailAt(at+".mqtt5.reply_to", g.place, "all %d devices would have the responses of each other; put {device} into the topic", g.Count)
 			}
 		}
-		r.validateProperties(at+".mqtt5", g, &k.Properties)
+		r.validateProperties(at+".mqtt5", g, &k)
 		r.validateDeliveries(at+".deliveries", g, &k, s)
 	}
 	r.validateUser(path+".mqtt5", g, g.MQTT5.User)
@@ -178,19 +177,33 @@ func (r *reader) validateFilters(path string, g *Group) {
 	}
 }
 
-// validateResponders looks for somebody who answers requests; that may be another program.
-func (r *reader) validateResponders(s *Scenario) {
-	responders := false
-	for i := range s.Fleet.Groups {
-		responders = responders || s.Fleet.Groups[i].Subscribe.Respond
+// mostReplies bounds the comparison of response topics of different groups: so many devices of each.
+const mostReplies = 100_000
+
+// validateReplies holds response topics of different groups apart: two that are alike would bring devices the responses of each other. With {device}
+// they differ, as the ids do.
+func (r *reader) validateReplies(s *Scenario) {
+	asking := s.groupsThat((*Group).Requests)
+	if len(asking) < 2 || r.Problems() > 0 {
+		return
 	}
-	for i := range s.Fleet.Groups {
-		g := &s.Fleet.Groups[i]
-		for _, k := range g.Kinds() {
-			if k.Properties.ReplyTo != "" && !responders {
-				r.WarnAt(fmt.Sprintf("fleet.groups[%d].%s.mqtt5.reply_to", i, k.path), g.place,
-					"no group of this run responds (subscribe: {respond: true}): unless another program does, no request is answered")
+	groups := make(map[string]string) // by topic
+	s.eachKind(func(g *Group, k *Kind, path string, _ int) {
+		to := k.Properties.ReplyTo
+		if to == "" || strings.Contains(to, "{device}") {
+			return
+		}
+		for i := range min(g.Count, mostReplies) {
+			topic := g.Fill(to, "", i)
+			if other, ok := groups[topic]; ok && other != g.Name {
+				r.FailAt(path+".mqtt5.reply_to", g.place, "devices of %s have the response topic %s too, and would have the responses of each other; put {device} or {group} "+
+					"into the topic", other, topic)
+				return
+			}
+			groups[topic] = g.Name
+			if !strings.Contains(to, "{index}") {
+				return
 			}
 		}
-	}
+	})
 }

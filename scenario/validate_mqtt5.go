@@ -1,11 +1,11 @@
 package scenario
 
 import (
-	"cmp"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
-	"github.com/twinfleet/twinfleet/internal/audience"
+	"github.com/twinfleet/twinfleet/fleet/payload"
 	"github.com/twinfleet/twinfleet/internal/language/topic"
 )
 
@@ -13,10 +13,19 @@ import (
 const longestText = 65535
 
 // validateProperties holds properties of messages to what MQTT can send.
-func (r *reader) validateProperties(path string, g *Group, p *Properties) {
+func (r *reader) validateProperties(path string, g *Group, k *Kind) {
+	p := &k.Properties
 	r.validateUser(path, g, p.User)
 	if why := unsendable(p.ContentType); why != "" {
 		r.FailAt(path+".content_type", g.place, "%s", why)
+	}
+	b, _ := k.Bytes.(payload.Bytes)
+	switch {
+	case !p.Text:
+	case k.bytes.random > 0:
+		r.FailAt(path+".text", g.place, "bytes by chance are no UTF-8, and a broker may end the connection for it; remove text")
+	case !utf8.Valid(b):
+		r.FailAt(path+".text", g.place, "%s is no UTF-8, and a broker may end the connection for it; remove text", k.bytes.file)
 	}
 }
 
@@ -94,17 +103,15 @@ func (r *reader) validateSession(path string, g *Group, s *Scenario) {
 
 // validateHearing holds what subscribers ask for to the deliveries to them that are measured.
 func (r *reader) validateHearing(s *Scenario) {
-	if s.Target.Can().Twins || r.Problems() > 0 {
-		return
-	}
 	for i := range s.Fleet.Groups {
 		g := &s.Fleet.Groups[i]
-		if !g.Listens() {
-			continue
-		}
 		path := fmt.Sprintf("fleet.groups[%d]", i)
 		asPublished := g.Subscribe.RetainAsPublished && g.Subscribe.RetainHandling != RetainNone
-		for k := range s.measuredFor(g) {
+		for _, k := range s.measuredFor(i) {
+			if e := k.Properties.Expiry; g.Kept && e > 0 && e < k.from.Timeout {
+				r.WarnAt(k.path+".mqtt5.expiry", k.from.place, "the broker forgets messages for devices of %s that are away for longer than %s, and their deliveries time out after %s: "+
+					"they count as lost; write %[3]s or more, or remove it", g.Name, e, k.from.Timeout)
+			}
 			if k.Retain && asPublished {
 				r.FailAt(path+".subscribe.retain_as_published", g.place, "messages of %s are retained and their deliveries are measured: nothing tells those that are sent "+
 					"from those that the broker has kept; write retain_handling: none too, or remove it", k.of)
@@ -122,28 +129,19 @@ func (r *reader) validateHearing(s *Scenario) {
 // measuredKind is a kind of messages whose deliveries are measured, with what metrics call it.
 type measuredKind struct {
 	Kind
-	of string
+	of   string
+	from *Group
+	path string
 }
 
-// measuredFor are the kinds of messages whose deliveries are measured and that a group's devices may get, as the topics of the first device of
-// each group say.
-func (s *Scenario) measuredFor(g *Group) func(yield func(measuredKind) bool) {
-	mine := audience.Subscriber{}
-	for _, filter := range g.Subscribe.Topics {
-		mine.Filters = append(mine.Filters, g.Fill(filter, g.DeviceID(0), 0))
-	}
-	index := audience.New([]audience.Subscriber{mine})
-	return func(yield func(measuredKind) bool) {
-		for i := range s.Fleet.Groups {
-			from := &s.Fleet.Groups[i]
-			for _, k := range from.Kinds() {
-				to := from.Fill(cmp.Or(k.Topic, s.Target.Topic), from.DeviceID(0), 0)
-				if k.Deliveries != 0 && index.Fanout(to, -1) > 0 && !yield(measuredKind{k, k.Series(from)}) {
-					return
-				}
-			}
+// measuredFor are the kinds of messages whose deliveries are measured and that devices of the number-th group may get, as reckonFans found.
+func (s *Scenario) measuredFor(number int) (all []measuredKind) {
+	s.eachKind(func(g *Group, k *Kind, path string, _ int) {
+		if k.Deliveries != 0 && slices.Contains(k.fan.hearers, number) {
+			all = append(all, measuredKind{*k, k.Series(g), g, path})
 		}
-	}
+	})
+	return all
 }
 
 // least is how many bytes each message has at least, as far as that is known.

@@ -185,7 +185,7 @@ func (s *Scenario) measured(op metrics.Operation) (series, bool) {
 	case metrics.OpRecovery:
 		return series{[]string{""}, ""}, true
 	case metrics.OpSubscribe:
-		listens := func(g *Group) bool { return s.Target.Can().Twins && g.Over().Twins() || g.Listens() }
+		listens := func(g *Group) bool { return s.Target.Can().Twins && g.Over().Twins() || g.Listens() || g.Requests() }
 		return series{s.groupsThat(listens), `write subscribe: {topics: ["a/#"]} in a group`}, true
 	case metrics.OpTwinReport:
 		reports := func(g *Group) bool { return len(g.Report.Types) > 0 || g.Answer && s.mayBeTold(g) }

@@ -64,7 +64,16 @@ func TestWarningsOfBrokers(t *testing.T) {
 		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {reply_to: "r/{device}"}}}, {name: q, subscribe: {topics: [a], respond: true}}`:                                  "",
 		`{name: p, telemetry: {every: 1s, topic: a, retain: true, deliveries: all}}, {name: q, subscribe: {topics: [a], retain_as_published: true, retain_handling: none}}`: "",
 		`{name: p, telemetry: {every: 1s, topic: a, payload_size: 1KiB, deliveries: all}}, {name: q, subscribe: {topics: [a]}, mqtt5: {maximum_packet: 2048}}`:              "",
-		`{name: p, will: {topic: a, delay: 5s}, session: {clean: false, expiry: 5s}}`:                                                                                       "",
+		// of the devices that are asked first none is heard
+		`{name: p, count: 3000, telemetry: {every: 1h, topic: "a/{index}", deliveries: 1}}, {name: q, subscribe: {topics: [a/000001]}}`:                                                                                               "",
+		`{name: p, count: 3000, telemetry: {every: 1h, topic: "a/{index}", deliveries: all}}, {name: q, subscribe: {topics: [a/000001]}}`:                                                                                             "",
+		`{name: p, telemetry: {every: 1s, topic: a, deliveries: all}}, {name: q, count: 100001, subscribe: {topics: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t]}}`:                                                   "nobody reckons beforehand who gets a message",
+		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {reply_to: "r/{device}"}}}, {name: q, subscribe: {topics: [b], respond: true}}`:                                                                                            "no group of this run that responds subscribes to a",
+		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {expiry: 5s}, deliveries: all}}, {name: q, subscribe: {topics: [a]}, session: {clean: false}}`:                                                                             "they count as lost",
+		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {expiry: 5s}, deliveries: all}}, {name: q, subscribe: {topics: [a]}}`:                                                                                                      "",
+		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {expiry: 30s}, deliveries: all}}, {name: q, subscribe: {topics: [a]}, session: {clean: false}}`:                                                                            "",
+		`{name: p, telemetry: {every: 1s, topic: a, mqtt5: {reply_to: "r/{index}"}}}, {name: q, subscribe: {topics: [a], respond: true}, first_index: 1, messages: [{name: x, every: 1s, topic: a, mqtt5: {reply_to: "r/{index}"}}]}`: "",
+		`{name: p, will: {topic: a, delay: 5s}, session: {clean: false, expiry: 5s}}`:                                                                                                                                                 "",
 	} {
 		text := fmt.Sprintf("target: {hub: \"mqtt://127.0.0.1\", mqtt: 5}\nfleet: {groups: [%s]}\nstages: [{name: s, devices: 100%%, duration: 10s}]\n", groups)
 		s, err := scenario.Decode("x.yaml", []byte(text), options())

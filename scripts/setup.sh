@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and this machine lacks: a C compiler for the race
-# detector, a Mosquitto and its clients, two proxies, curl, iproute2, a Prometheus, a Pushgateway and a Chromium from Debian's
+# detector, a Mosquitto and its clients, two proxies, curl, openssl, iproute2, a Prometheus, a Pushgateway and a Chromium from Debian's
 # packages; a Python, Qpid Proton and a Java with Maven; Microsoft's device and service clients: from the npm lock file, from PyPI by their
 # hashes into test/python/.venv, and from Maven Central by their versions; Grafana's components, from the npm lock file; and a
 # Prometheus that knows the settings of configs/prometheus.yml, which Debian's does not. Says nothing when all is there.
@@ -17,6 +17,7 @@ need mosquitto_pub mosquitto-clients
 need tinyproxy tinyproxy
 need microsocks microsocks
 need curl curl
+need openssl openssl
 need ip iproute2
 need prometheus prometheus
 need promtool prometheus

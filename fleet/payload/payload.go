@@ -40,7 +40,7 @@ type Context struct {
 	Device  string     // id
 	Group   string     // name
 	Index   int        // of the device in the fleet
-	Number  int        // of the device in its group
+	Number  int        // of the device in its group, as {index} has it
 	Seq     int64      // of the message, from 1
 	Now     time.Time  // of the rendering
 	Rand    *rand.Rand // is drawn from in the order of the template

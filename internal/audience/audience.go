@@ -4,6 +4,7 @@ package audience
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -248,6 +249,26 @@ func (a *Audience) key() string {
 		key = binary.AppendUvarint(key, uint64(g.number))
 	}
 	return string(key)
+}
+
+// Hearers goes through the subscribers that may get a message, for themselves or for a shared group: one for each filter of theirs that matches.
+func (x *Index) Hearers(topic string, publisher int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, n := range x.root.match(topic, true, true, nil) {
+			for _, s := range n.subscribers {
+				if (s != publisher || !x.noLocal[s]) && !yield(s) {
+					return
+				}
+			}
+			for _, g := range n.groups {
+				for _, s := range g.Members {
+					if !yield(s) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // Fanout is how many deliveries a message to a topic from a publisher brings, as Slots counts them. It keeps nothing: plans ask it of

@@ -233,6 +233,15 @@ func TestAudienceIsWhoMatches(t *testing.T) {
 			if fmt.Sprint(own, groups) != fmt.Sprint(gotOwn, gotGroups) || a.Slots() != len(own)+len(groups) || x.Fanout(topic, publisher) != a.Slots() {
 				t.Fatalf("%s from %d: %v %v, want %v %v", topic, publisher, gotOwn, gotGroups, own, groups)
 			}
+			hear := make(map[int]bool)
+			for s := range x.Hearers(topic, publisher) {
+				hear[s] = true
+			}
+			for i := range 10 {
+				if hear[i] != a.Has(i) {
+					t.Fatalf("%s from %d: %d hears it: %t", topic, publisher, i, hear[i])
+				}
+			}
 			key := fmt.Sprint(own, groups)
 			if b := known[key]; b != nil && a != b {
 				t.Fatalf("%s: two audiences of %s", topic, key)

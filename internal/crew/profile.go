@@ -17,7 +17,7 @@ func groupProfile(g *scenario.Group) (fleet.Group, error) {
 		return fleet.Group{}, err
 	}
 	p := fleet.Group{
-		Name:      g.Name,
+		Name: g.Name, FirstIndex: g.FirstIndex,
 		Report:    fleet.Reporting{Types: types, Extra: g.Report.Properties, Every: g.Report.Every, Gaps: g.Report.Gaps, Sync: g.Report.Sync},
 		Session:   schedule.Churn{Online: g.Online, Offline: g.Offline},
 		Tokens:    fleet.Tokens{Life: g.Tokens.Life, Margin: g.Tokens.Margin, Spread: g.Tokens.Spread},

@@ -19,33 +19,34 @@ const SchemaVersion = 1
 
 // Summary is a run for programs: summary.json. docs/reports.md describes every member. Times are in seconds.
 type Summary struct {
-	SchemaVersion int                  `json:"schema_version"`        // the constant, as it was when this was written
-	Name          string               `json:"name"`                  // the scenario's
-	Description   string               `json:"description,omitempty"` // the scenario's
-	Outcome       report.Outcome       `json:"outcome"`               // the verdict
-	Reason        string               `json:"reason,omitempty"`      // one line that says why the outcome is not passed
-	Started       time.Time            `json:"started"`               // UTC
-	Duration      float64              `json:"duration_seconds"`      // of the whole run
-	Board         string               `json:"board,omitempty"`       // address of the run's board in Grafana, at its times; absent when none was named
-	Target        string               `json:"target"`                // what was loaded, without credentials
-	Client        string               `json:"client,omitempty"`      // the MQTT client that drove the devices; absent in old records
-	Devices       int                  `json:"devices"`               // the scenario's whole fleet
-	Ran           *int                 `json:"ran,omitempty"`         // devices that were started; absent in old records
-	Seed          uint64               `json:"seed"`                  // every random choice followed from it
-	Version       string               `json:"version"`               // of the program
-	Machine       report.Machine       `json:"machine"`               // what the generator ran on
-	Thresholds    []threshold.Verdict  `json:"thresholds"`            // their verdicts, in the order of the scenario
-	Stages        []Stage              `json:"stages"`                // that began, in their order
-	Operations    []Operation          `json:"operations"`            // every operation and group, over the whole run
-	Queries       []metrics.QueryCount `json:"queries"`               // every query, over the whole run
-	Errors        []metrics.ErrorCount `json:"errors"`                // why operations ended badly, by operation, outcome and reason
-	Outages       []Outage             `json:"outages"`               // in their order
-	Provisioned   []report.Provisioned `json:"provisioned,omitempty"` // by group of devices that a provisioning service assigns
-	Deliveries    *report.Deliveries   `json:"deliveries,omitempty"`  // copies of messages, and how they were read, times in nanoseconds; absent when none were measured
-	Notes         []string             `json:"notes"`                 // what a reader must know to trust the figures
-	Generator     *Generator           `json:"generator,omitempty"`   // absent when the fleet never ran
-	Agents        []Agent              `json:"agents,omitempty"`      // that ran the devices of a run on many machines, by name
-	Purchase      *report.Purchase     `json:"purchase,omitempty"`    // what must be bought for the scenario, by arithmetic
+	SchemaVersion int                  `json:"schema_version"`          // the constant, as it was when this was written
+	Name          string               `json:"name"`                    // the scenario's
+	Description   string               `json:"description,omitempty"`   // the scenario's
+	Outcome       report.Outcome       `json:"outcome"`                 // the verdict
+	Reason        string               `json:"reason,omitempty"`        // one line that says why the outcome is not passed
+	Started       time.Time            `json:"started"`                 // UTC
+	Duration      float64              `json:"duration_seconds"`        // of the whole run
+	Board         string               `json:"board,omitempty"`         // address of the run's board in Grafana, at its times; absent when none was named
+	Target        string               `json:"target"`                  // what was loaded, without credentials
+	Client        string               `json:"client,omitempty"`        // the MQTT client that drove the devices; absent in old records
+	Devices       int                  `json:"devices"`                 // the scenario's whole fleet
+	Ran           *int                 `json:"ran,omitempty"`           // devices that were started; absent in old records
+	Seed          uint64               `json:"seed"`                    // every random choice followed from it
+	Version       string               `json:"version"`                 // of the program
+	Machine       report.Machine       `json:"machine"`                 // what the generator ran on
+	Thresholds    []threshold.Verdict  `json:"thresholds"`              // their verdicts, in the order of the scenario
+	Stages        []Stage              `json:"stages"`                  // that began, in their order
+	Operations    []Operation          `json:"operations"`              // every operation and group, over the whole run
+	Queries       []metrics.QueryCount `json:"queries"`                 // every query, over the whole run
+	Errors        []metrics.ErrorCount `json:"errors"`                  // why operations ended badly, by operation, outcome and reason
+	Outages       []Outage             `json:"outages"`                 // in their order
+	Provisioned   []report.Provisioned `json:"provisioned,omitempty"`   // by group of devices that a provisioning service assigns
+	Deliveries    *report.Deliveries   `json:"deliveries,omitempty"`    // copies of messages, and how they were read, times in nanoseconds; absent when none were measured
+	SessionsLeft  int                  `json:"sessions_left,omitempty"` // that the broker keeps of devices after the run, which could not end them
+	Notes         []string             `json:"notes"`                   // what a reader must know to trust the figures
+	Generator     *Generator           `json:"generator,omitempty"`     // absent when the fleet never ran
+	Agents        []Agent              `json:"agents,omitempty"`        // that ran the devices of a run on many machines, by name
+	Purchase      *report.Purchase     `json:"purchase,omitempty"`      // what must be bought for the scenario, by arithmetic
 	Service
 }
 
@@ -121,7 +122,7 @@ func Of(r *report.Run) Summary {
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
 		Duration: r.Duration().Seconds(), Board: r.Board(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []Outage{}, Provisioned: r.Provisioned, Deliveries: r.Deliveries, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Agents: agentsSummary(r.Agents), Purchase: r.Purchase, Service: summarizeService(r),
+		Outages: []Outage{}, Provisioned: r.Provisioned, Deliveries: r.Deliveries, SessionsLeft: r.SessionsLeft, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Agents: agentsSummary(r.Agents), Purchase: r.Purchase, Service: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {

@@ -62,3 +62,13 @@ func TestAgents(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// Sessions that a run left at the broker are told to programs, too.
+func TestSessionsLeft(t *testing.T) {
+	run := reporttest.Well(10)
+	run.SessionsLeft = 3
+	var text bytes.Buffer
+	if err := summary.Write(&text, run); err != nil || !bytes.Contains(text.Bytes(), []byte(`"sessions_left": 3`)) {
+		t.Errorf("%v: %s", err, text.Bytes())
+	}
+}

@@ -420,6 +420,13 @@ func randomScenario(t *rapid.T) string {
 			}
 			b.WriteString("}")
 		}
+		if broker && !(listeners && i > 0) && flip("another kind") {
+			fmt.Fprintf(&b, ", messages: [{name: alarms, every: %s%s, sync: %t", gaps(), length("alarms every", 300, 9000), flip("alarms sync"))
+			if listeners && !storms {
+				b.WriteString(", deliveries: 1")
+			}
+			b.WriteString("}]")
+		}
 		if flip("churn") {
 			fmt.Fprintf(&b, ", session: {online: 2s..9s, offline: exp(%s)}", length("offline", 500, 5000))
 		}

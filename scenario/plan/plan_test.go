@@ -218,6 +218,19 @@ func TestArithmetic(t *testing.T) {
 				"subscribe: {topics: [x]}}]}\nstages: [{name: s, duration: 10s, devices: 10, telemetry_rate: 2/s}, {name: t, duration: 10s, devices: 20}]",
 			map[metrics.Operation]string{"connect": "1/s 0/s 20", "subscribe": "1/s 0/s 10", "telemetry": "10/s 10/s 70", "delivery": "20/s 20/s 140"},
 		},
+		{
+			"kinds of messages, of which one is a request",
+			"name: x\ntarget: {hub: 'mqtt://b', mqtt: 5}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x}, messages: [{name: asks, every: 2s, topic: y, " +
+				"deliveries: all, mqtt5: {reply_to: 'r/{device}'}}]}, {name: l, count: 10, subscribe: {topics: [y], respond: true}}]}\n" +
+				"stages: [{name: s, duration: 10s, devices: 20}, {name: t, duration: 10s}]",
+			map[metrics.Operation]string{"connect": "2/s 0/s 20", "subscribe": "2/s 0/s 20", "telemetry": "15/s 15/s 187.5", "request": "5/s 5/s 62.5", "delivery": "50/s 50/s 625"},
+		},
+		{
+			"sessions that are kept, in which nobody subscribes anew",
+			"name: x\ntarget: {hub: 'mqtt://b', mqtt: 5}\nfleet: {groups: [{name: l, count: 10, subscribe: {topics: [y]}, session: {online: 5s, offline: 5s, clean: false}}]}\n" +
+				"stages: [{name: s, duration: 10s, devices: 10}, {name: t, duration: 20s}, {name: off, duration: 5s, devices: 0}, {name: on, duration: 10s, devices: 10}]",
+			map[metrics.Operation]string{"subscribe": "1/s 0/s 10"},
+		},
 	} {
 		p := planOf(t, tt.text, plan.Options{})
 		for op, want := range tt.want {

@@ -61,9 +61,6 @@ func TestDoctor(t *testing.T) {
 	}
 	t.Run("redirect", func(t *testing.T) {
 		t.Parallel()
-		if !speaks5(t) {
-			t.Skip("no client speaks MQTT 5")
-		}
 		line := "{hub: '" + b.urlOf(elsewhere) + "', mqtt: 5"
 		if got := doctored(t, binary, line+"}"); !strings.Contains(got, "sends the first device to another server: "+b.at[clear]) {
 			t.Error(got)

@@ -252,8 +252,8 @@ func seen(t *testing.T, binary string, b *broker, ear *rig.Process, x *key, vers
 	}
 	// What the broker says after the run comes after all that it said during it.
 	other("mosquitto_pub", "-q", "1", "-t", "end/"+name, "-m", "x")
-	within(ear.Output, "end/"+name+" ", 10*time.Second)
-	within(b.log, "end/"+name, 10*time.Second)
+	within(t, ear.Output, "end/"+name+" ", 10*time.Second)
+	within(t, b.log, "end/"+name, 10*time.Second)
 	heard, log := lines(ear.Output(), name), lines(b.log(), name)
 	find := func(all []string, want string) (n int) {
 		is := regexp.MustCompile(named(want))
@@ -298,9 +298,12 @@ func seen(t *testing.T, binary string, b *broker, ear *rig.Process, x *key, vers
 }
 
 // within waits until a text is in what a program says.
-func within(says func() string, text string, long time.Duration) {
-	for end := time.Now().Add(long); time.Now().Before(end) && !strings.Contains(says(), text); {
-		time.Sleep(10 * time.Millisecond)
+func within(t *testing.T, says func() string, text string, long time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(long); !strings.Contains(says(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%q has not come within %s:\n%s", text, long, says())
+		}
 	}
 }
 

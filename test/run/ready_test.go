@@ -18,7 +18,8 @@ import (
 // ready is a ready scenario of a broker, made smaller, and a Mosquitto that does not do what the scenario is to show.
 type ready struct {
 	name     string
-	duration string   // 14s if nothing is said
+	devices  string   // 60 if nothing is said
+	duration string   // 14s likewise
 	set      []string // what makes it small, beside fewer devices and less time
 	fault    []string // of Mosquitto's configuration
 	acl      string   // likewise, the file of who may read and write what
@@ -27,6 +28,11 @@ type ready struct {
 
 func readyOnes() []ready {
 	return []ready{
+		{name: "broker-telemetry", fault: []string{"max_connections 20"}, finds: "✗ connect: error_rate < 0.1%"},
+		{
+			name: "broker-delivery", devices: "62", set: []string{"fleet.groups.sensors.count=60"}, // both boards are
+			acl: "topic write plants/#\ntopic read plants/redmond43/sensors/sensors-000000/telemetry\n", finds: "✗ delivery{group=sensors}: error_rate < 0.1%",
+		},
 		{name: "broker-flood", fault: []string{"max_connections 20"}, finds: "✗ connect: error_rate < 0.1%"},
 		{name: "broker-fan-in", acl: "topic write plants/#\ntopic read plants/redmond43/+/+/readings\n", finds: "✗ delivery{group=sensors/alarms}: timeouts == 0"},
 		{name: "broker-fan-out", acl: "topic write plants/#\ntopic read plants/redmond43/commands/all\n", finds: "✗ delivery{group=dispatch/orders}: timeouts == 0"},
@@ -58,7 +64,12 @@ func (r ready) run(t *testing.T, binary, broker string, set ...string) (code int
 	if err := os.WriteFile(file, times.ReplaceAll(text, []byte("$1 < 25s")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"run", file, "--metrics-addr", "", "--devices", "60", "--duration", cmp.Or(r.duration, "14s"), "--set", "generator.saturated=warn"}
+	if rows, err := os.ReadFile(strings.TrimSuffix(scenarioFile(r.name), ".yaml") + ".csv"); err == nil {
+		if err := os.WriteFile(filepath.Join(dir, r.name+".csv"), rows, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := []string{"run", file, "--metrics-addr", "", "--devices", cmp.Or(r.devices, "60"), "--duration", cmp.Or(r.duration, "14s"), "--set", "generator.saturated=warn"}
 	for _, s := range slices.Concat(r.set, set) {
 		args = append(args, "--set", s)
 	}

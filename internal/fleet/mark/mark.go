@@ -17,7 +17,7 @@ const Member = "_delivery"
 //	{"_delivery":"q7f3k-17-42","temperature":21.3}
 //	{"_delivery":"q7f3k-17.1-42","temperature":21.3}
 //
-// and no time: both ends are in one process, whose clock the publisher's entry holds.
+// and no time: the publisher's entry holds it, by the clock of its process. Both ends are in one, but on agents (docs/agents.md, Deliveries).
 const member = `{"` + Member + `":"`
 
 // longest is how long what follows the run may be, with the quote behind it: three numbers of 19 digits.

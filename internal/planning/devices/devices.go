@@ -17,7 +17,7 @@ import (
 
 // Contributors are the parts that devices have.
 func Contributors() []demand.Contributor {
-	return []demand.Contributor{registrations, connections, reports, telemetry, deliveries}
+	return []demand.Contributor{registrations, connections, reports, telemetry, deliveries, requests}
 }
 
 // Sizes, in bytes, of what is metered by size and that a scenario does not tell.
@@ -62,8 +62,11 @@ func connections(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 			c.Free = g.Over() == target.HTTPS // which has no connections in the sense of a hub
 			add(metrics.OpConnect, -1)
 			c.Free = false
-			if twins || g.Listens() {
+			switch {
+			case twins || !g.Kept && (g.Listens() || g.Requests()):
 				add(metrics.OpSubscribe, -1)
+			case walk.Cause(why) == walk.Arrives && (g.Listens() || g.Requests()):
+				all = append(all, first(sc, i, s))
 			}
 			if twins {
 				add(metrics.OpTwinGet, demand.TwinBytes)
@@ -77,6 +80,26 @@ func connections(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	return all
 }
 
+// first are the subscriptions of devices of the i-th group whose sessions are kept: later connections find them as they were.
+func first(sc *scenario.Scenario, i int, s *demand.Part) demand.Demand {
+	d := newcomers(sc, i, s)
+	d.Operation, d.Group, d.Bytes = metrics.OpSubscribe, sc.Fleet.Groups[i].Name, -1
+	d.About = sc.Fleet.Groups[i].Expiry > 0 // some may have come to an end
+	return d
+}
+
+// newcomers are devices of the i-th group that a stage starts for the first time.
+func newcomers(sc *scenario.Scenario, i int, s *demand.Part) demand.Demand {
+	if s.Endless {
+		return demand.Demand{}
+	}
+	n := max(0, s.CrowdOf(sc, i).Peak()-before(sc, s, i))
+	if s.Walk != nil {
+		n = s.Walk.At(s.Number, i).Firsts
+	}
+	return arriving(s, n)
+}
+
 // registrations are what devices ask of a provisioning service before they connect for the first time: what a service that answers as
 // it should is asked. One that sheds registrations, or takes long, is asked more often.
 func registrations(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
@@ -86,11 +109,7 @@ func registrations(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 		if g.Identity.DPS == nil || s.Endless {
 			continue
 		}
-		n := max(0, s.CrowdOf(sc, i).Peak()-before(sc, s, i))
-		if s.Walk != nil {
-			n = s.Walk.At(s.Number, i).Firsts
-		}
-		d := arriving(s, n)
+		d := newcomers(sc, i, s)
 		d.Group, d.Bytes = g.Name, -1
 		for _, op := range []metrics.Operation{metrics.OpDPSRegister, metrics.OpDPSConnect, metrics.OpDPSPut, metrics.OpDPSGet} {
 			d.Operation, d.About = op, op != metrics.OpDPSRegister
@@ -254,9 +273,24 @@ func telemetry(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	return of(metrics.OpTelemetry, all)
 }
 
-// deliveries are the copies of messages that subscribers of the run get: on a broker devices, on a hub the run's reader. Messages at the rate of a
-// stage come from the groups in turn, as many as each has devices.
+// deliveries are the copies of messages that subscribers of the run get: on a broker devices, on a hub the run's reader.
 func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	return of(metrics.OpDelivery, following(sc, s, (*scenario.Kind).Copies))
+}
+
+// requests are the messages to which a response is expected.
+func requests(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
+	return of(metrics.OpRequest, following(sc, s, func(k *scenario.Kind) float64 {
+		if k.Properties.ReplyTo == "" {
+			return 0
+		}
+		return 1
+	}))
+}
+
+// following are operations of which each message of a kind brings so many. Messages at the rate of a stage come from the groups in turn, as many as each
+// has devices.
+func following(sc *scenario.Scenario, s *demand.Part, of func(*scenario.Kind) float64) []demand.Demand {
 	var all []demand.Demand
 	takers, devices := sc.Rated(false), 0
 	for _, name := range takers {
@@ -265,7 +299,7 @@ func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
 		for number, k := range g.Kinds() {
-			n := k.Copies()
+			n := of(&k)
 			if n == 0 {
 				continue
 			}
@@ -275,10 +309,10 @@ func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 			if number == 0 && slices.Contains(takers, g.Name) {
 				part = float64(g.Count) / float64(devices)
 			}
-			asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected are not delivered
+			asked.Total, asked.Peak, asked.About = asked.Total*part, asked.Peak*part, true // those that find nobody connected bring nothing
 			for _, d := range []demand.Demand{own, asked} {
 				if d.Paused {
-					continue // what is not sent is not delivered
+					continue // what is not sent brings nothing
 				}
 				d.Group, d.Bytes = k.Series(g), -1
 				d.Total, d.Peak = d.Total*n, d.Peak*n
@@ -286,7 +320,7 @@ func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 			}
 		}
 	}
-	return of(metrics.OpDelivery, all)
+	return all
 }
 
 func of(op metrics.Operation, all []demand.Demand) []demand.Demand {
@@ -307,7 +341,7 @@ func rendered(source payload.Source, g *scenario.Group) int {
 		return max(x.Size(), rendered(x.Source(), g))
 	}
 	const examples = 100
-	c := &payload.Context{Device: g.DeviceID(0), Group: g.Name, Now: time.Unix(1e9, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1)), Chance: 1}
+	c := &payload.Context{Device: g.DeviceID(0), Group: g.Name, Number: g.FirstIndex, Now: time.Unix(1e9, 0).UTC(), Rand: rand.New(rand.NewPCG(1, 1)), Chance: 1}
 	sum, buffer := 0, []byte(nil)
 	for i := range examples {
 		c.Seq = int64(1000 + i)

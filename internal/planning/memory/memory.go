@@ -153,7 +153,7 @@ func Estimate(sc *scenario.Scenario, spans []span.Span, demands []demand.Demand,
 			case d.Finds:
 				rows += d.Total * float64(d.Bytes) / demand.TwinBytes
 				asked = devices
-			case d.Bytes >= 0 || d.Operation == metrics.OpDelivery:
+			case d.Bytes >= 0 || d.Operation == metrics.OpDelivery || d.Operation == metrics.OpRequest:
 				operations += d.Total
 			}
 		}
