@@ -187,7 +187,7 @@ var errSilent = fmt.Errorf("no answer to PINGREQ: %w", os.ErrDeadlineExceeded)
 func (c *conn) ping() {
 	c.wire.Lock()
 	defer c.wire.Unlock()
-	if c.wire.Over() != nil || c.ours {
+	if c.gone() != nil {
 		return
 	}
 	now := time.Now()
@@ -337,8 +337,20 @@ func (c *conn) transmit(i int) {
 	}
 }
 
-// shut is why nothing can be sent; nil when something can. The caller holds the lock.
+// shut is why nothing of this side's own is sent; nil when something can be. The caller holds the lock.
 func (c *conn) shut() error {
+	if err := c.gone(); err != nil {
+		return err
+	}
+	if c.wire.Full() {
+		return errFull
+	}
+	return nil
+}
+
+// gone is why nothing at all is sent any more, as after DISCONNECT (section 3.14.4 of both versions); nil when something is. The caller holds
+// the lock.
+func (c *conn) gone() error {
 	switch {
 	case c.wire.Over() != nil:
 		return link.LostBecause(c.wire.Over())
@@ -346,8 +358,6 @@ func (c *conn) shut() error {
 		return errOver
 	case c.v5() != nil && c.broken != nil:
 		return link.LostBecause(c.broken)
-	case c.wire.Full():
-		return errFull
 	}
 	return nil
 }

@@ -174,9 +174,14 @@ func (c *conn) take(p mqtt.Packet) error {
 	return nil
 }
 
-// answer sends an acknowledgement; code is of MQTT 5, and 0 for all is well. The caller holds the lock.
+// answer sends an acknowledgement; code is of MQTT 5, and 0 for all is well. It is a few bytes for a packet that came, and goes out also to a
+// target that owes much reading: without it both sides would hold the message as under way for good. The caller holds the lock.
 func (c *conn) answer(t mqtt.Type, id uint16, code byte) {
-	if c.shut() == nil {
+	switch {
+	case c.gone() != nil:
+	case c.wire.Swamped():
+		c.wire.End(errFull)
+	default:
 		c.send(func(b []byte) []byte { return v5.AppendAck(b, t, id, code) })
 	}
 }

@@ -494,6 +494,17 @@ func (s *Suite) ends5(t *testing.T) {
 		c.Conn.Close()
 		p.hears(t, "DISCONNECT", io.EOF.Error())
 	})
+	s.five(t, "nothing is sent after DISCONNECT", &packets.Properties{ReceiveMaximum: of(uint16(1))}, link.Options{}, func(t *testing.T, p *peer, c *connection) {
+		first := c.publishing(link.Message{Topic: "a", QoS: 1})
+		c.publishing(link.Message{Topic: "b", QoS: 1})
+		p.hears(t, "PUBLISH 1 qos 1 a: ")
+		c.Conn.Close()
+		p.ack(t, mqtt.PUBACK, 1) // which makes room for the other (section 3.14.4)
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		p.hears(t, "DISCONNECT", "EOF")
+	})
 	s.five(t, "End ends it", nil, kept, func(t *testing.T, p *peer, c *connection) {
 		c.Conn.(link.Ender).End()
 		p.hears(t, "DISCONNECT expiry 0", io.EOF.Error())
