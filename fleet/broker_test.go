@@ -24,6 +24,7 @@ type broker struct {
 	latency  time.Duration
 	away     bool // dialling fails
 	mute     bool // nothing that is published is acknowledged or routed
+	unread   bool // it takes no more, as of DISCONNECT
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
 	subs     map[string]int            // SUBSCRIBEs
@@ -327,7 +328,16 @@ func (w *wire) Close() { w.end(nil, false) }
 func (w *wire) Abort() { w.end(nil, false) }
 
 // End implements link.Ender.
-func (w *wire) End() { w.end(nil, true) }
+func (w *wire) End() {
+	w.broker.mu.Lock()
+	unread := w.broker.unread
+	w.broker.mu.Unlock()
+	if unread {
+		w.end(link.ErrLost, false)
+		return
+	}
+	w.end(nil, true)
+}
 
 // drop ends connections without a word; those of all clients when none is named.
 func (b *broker) drop(ids ...string) {

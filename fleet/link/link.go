@@ -168,7 +168,7 @@ type Greeting struct {
 type Greeted interface{ Greeting() Greeting }
 
 // Ender is a Conn that can end with its session: the target is told to keep nothing of it (MQTT 5 section 3.14.2.2.2; in 3.1.1 only a
-// connection with CleanSession does that).
+// connection with CleanSession does that). Over of Serve is told nil when that was said, and else, as to a target that does not read, why not.
 type Ender interface{ End() }
 
 // Conn is one connection of one device. It is safe for concurrent use.

@@ -210,6 +210,9 @@ func (c *Conn) Full() bool { return c.owed() > mostKept }
 // Swamped reports whether a target that does not read is owed so much that it is not even answered any more. The caller holds the lock.
 func (c *Conn) Swamped() bool { return c.owed() > mostOwed }
 
+// Forgets reports whether Leave would end the connection before the target has taken what it is owed. The caller holds the lock.
+func (c *Conn) Forgets() bool { return c.quick != nil && c.quick.Kept() > 0 }
+
 // owed is how many bytes the target has yet to take. The caller holds the lock.
 func (c *Conn) owed() int {
 	if c.quick != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/lean"
@@ -100,6 +101,33 @@ func TestSwamped(t *testing.T) {
 			}
 			if err := <-over; !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("version %d: it ended with %v", version, err)
+			}
+		})
+	}
+}
+
+// A session whose end its target cannot have taken is told to be left, whether the DISCONNECT was not sent, or is dropped with what the target is owed.
+func TestEndUnsaid(t *testing.T) {
+	for owed, want := range map[int]bool{0: true, 100 << 10: false, 400 << 10: false} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := memnet.Pipe()
+			defer far.Close()
+			if _, err := far.Write(connacks()[link.V5]); err != nil {
+				t.Fatal(err)
+			}
+			c, err := lean.New().Connect(t.Context(), link.Options{
+				ClientID: "dev", Version: link.V5, SessionExpiry: time.Hour, Session: new(link.Session),
+				Dial: func(context.Context) (net.Conn, error) { return near, nil }, Handler: func(link.Message) {},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			over := make(chan error, 1)
+			c.Serve(func(err error) { over <- err })
+			c.Publish(link.Message{Topic: "a", Payload: make([]byte, owed)}, func(error) {})
+			c.(link.Ender).End()
+			if err := <-over; (err == nil) != want || err != nil && !errors.Is(err, link.ErrLost) {
+				t.Errorf("with %d bytes that the target has not read: %v", owed, err)
 			}
 		})
 	}

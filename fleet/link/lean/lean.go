@@ -416,7 +416,9 @@ func (c *conn) close(session bool) {
 	if c.wire.Over() != nil || c.ours {
 		return
 	}
-	if !c.wire.Full() {
+	if c.wire.Full() {
+		c.unheard()
+	} else {
 		c.send(func(b []byte) []byte {
 			if session && c.v5() != nil {
 				var p v5.Properties
@@ -427,6 +429,9 @@ func (c *conn) close(session bool) {
 		})
 	}
 	c.ours = true
+	if c.wire.Forgets() {
+		c.unheard()
+	}
 	c.wire.Leave(errOver, farewellTime)
 }
 

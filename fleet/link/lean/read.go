@@ -112,7 +112,11 @@ func (c *conn) Fail(why error) {
 func (c *conn) Finished() {
 	c.pinging.Stop()
 	c.wire.Lock()
-	why, ours := c.wire.Over(), c.ours
+	over := c.wire.Over()
+	why := over
+	if c.ours {
+		why = c.parting(why)
+	}
 	left, kept := c.leave()
 	c.awaited = nil
 	c.wire.Unlock()
@@ -120,10 +124,7 @@ func (c *conn) Finished() {
 		c.session.Leave(kept)
 	}
 	for _, a := range left {
-		a.done(link.LostBecause(why))
-	}
-	if ours {
-		why = nil
+		a.done(link.LostBecause(over))
 	}
 	c.told(why)
 }

@@ -2,6 +2,8 @@ package lean
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,6 +15,8 @@ import (
 type more struct {
 	session *link.Session // nil for one that ends with its connection
 	lasting bool          // the target keeps the session when the connection is over
+	unsaid  bool          // it keeps it although this side ended it, as it did not take the DISCONNECT that says so
+	ending  bool          // this side ends the session with the connection
 	*five                 // nil for MQTT 3.1.1
 }
 
@@ -38,6 +42,24 @@ const (
 	queued            // it never was
 	again             // it was, on a connection before; with PUBCOMP awaited, nothing is due
 )
+
+// unheard notes that the target does not hear of the end. The caller holds the lock.
+func (c *conn) unheard() {
+	if c.more != nil {
+		c.unsaid = true
+	}
+}
+
+// errUnsaid is why a session may be left whose end was to be said.
+var errUnsaid = fmt.Errorf("%w before the target took that its session ends", link.ErrLost)
+
+// parting is what is told of an end that this side wanted, and came for a reason. The caller holds the lock.
+func (c *conn) parting(why error) error {
+	if c.more != nil && c.ending && (c.unsaid || !errors.Is(why, errOver)) {
+		return errUnsaid
+	}
+	return nil
+}
 
 // keeping reports whether what is sent has to be kept for a connection after this one.
 func (c *conn) keeping() bool { return c.more != nil && c.session != nil && c.lasting }
@@ -142,7 +164,7 @@ func (c *conn) Greeting() link.Greeting {
 func (c *conn) End() {
 	c.wire.Lock()
 	if c.more != nil && c.wire.Over() == nil && !c.ours {
-		c.lasting = false
+		c.lasting, c.ending = false, true
 	}
 	c.wire.Unlock()
 	c.close(true)

@@ -508,5 +508,16 @@ func (s *Suite) ends5(t *testing.T) {
 	s.five(t, "End ends it", nil, kept, func(t *testing.T, p *peer, c *connection) {
 		c.Conn.(link.Ender).End()
 		p.hears(t, "DISCONNECT expiry 0", io.EOF.Error())
+		<-c.served
+		if len(c.lost) > 0 {
+			t.Error(<-c.lost)
+		}
+	})
+	s.five(t, "End that the target does not read", nil, kept, func(t *testing.T, _ *peer, c *connection) {
+		c.Conn.(link.Ender).End()
+		<-c.served
+		if len(c.lost) == 0 || !errors.Is(<-c.lost, link.ErrLost) {
+			t.Error("it was told that its session has ended")
+		}
 	})
 }
