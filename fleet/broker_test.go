@@ -24,6 +24,7 @@ type broker struct {
 	latency  time.Duration
 	away     bool // dialling fails
 	mute     bool // nothing that is published is acknowledged or routed
+	lowers   bool // it grants QoS 0
 	unread   bool // it takes no more, as of DISCONNECT
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
@@ -199,6 +200,10 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 		w.broker.mu.Unlock()
 		if closed {
 			done(link.ErrLost)
+			return
+		}
+		if w.broker.lowers {
+			done(&link.LoweredError{Asked: 1})
 			return
 		}
 		done(nil)

@@ -180,7 +180,7 @@ type Conn interface {
 	// the connection: with nil after Close or Abort, else with why it was lost. It must not block. Serve is called once.
 	Serve(over func(error))
 	// Subscribe asks for messages without waiting. done is called exactly once: when all filters are acknowledged, or with an
-	// error; one that was refused is a *SubscriptionError. It must not block.
+	// error; one that was refused is a *SubscriptionError, and a *LoweredError no failure. It must not block.
 	Subscribe(done func(error), filters ...Filter)
 	// Publish sends a message without waiting. done is called exactly once: when the message is
 	// acknowledged (QoS 1, 2) or on its way (QoS 0), or with an error: a *RefusedError when the target would not have it, ErrLost

@@ -66,12 +66,11 @@ type conn struct {
 
 // awaited is a packet that waits for its acknowledgement.
 type awaited struct {
-	id      uint16
-	by      mqtt.Type // what ends it, or with PUBREC what comes next
-	due     due       // of a message
-	filters int32     // of a SUBSCRIBE
-	done    func(error)
-	kept    *link.Message // of a message that may have to be sent later
+	id   uint16
+	by   mqtt.Type // what ends it, or with PUBREC what comes next
+	due  due       // of a message
+	done func(error)
+	kept *link.Message // of a message that may have to be sent later; of a SUBSCRIBE, the payload is the QoS of its filters
 }
 
 // Connect makes a connection.
@@ -225,14 +224,14 @@ func (c *conn) send(build func([]byte) []byte) {
 }
 
 // await adds a packet to those that wait for acknowledgements, and returns its identifier. The caller holds the lock.
-func (c *conn) await(by mqtt.Type, filters int32, done func(error)) uint16 {
+func (c *conn) await(by mqtt.Type, kept *link.Message, done func(error)) uint16 {
 	for {
 		c.id++
 		if c.id != 0 && c.find(c.id) < 0 {
 			break
 		}
 	}
-	c.awaited = append(c.awaited, awaited{id: c.id, by: by, filters: filters, done: done})
+	c.awaited = append(c.awaited, awaited{id: c.id, by: by, kept: kept, done: done})
 	return c.id
 }
 
@@ -280,7 +279,7 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	if m.QoS == 2 {
 		by = mqtt.PUBREC
 	}
-	id := c.await(by, 0, done)
+	id := c.await(by, nil, done)
 	f := c.v5()
 	waits := f != nil && (f.quota == 0 || f.unsent > 0)
 	a := &c.awaited[len(c.awaited)-1]
@@ -382,7 +381,11 @@ func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 		done(err)
 		return
 	}
-	id := c.await(mqtt.SUBACK, int32(len(filters)), done)
+	asked := make([]byte, len(filters))
+	for i, f := range filters {
+		asked[i] = f.QoS
+	}
+	id := c.await(mqtt.SUBACK, &link.Message{Payload: asked}, done)
 	c.send(func(b []byte) []byte { return build(b, id) })
 	c.wire.Unlock()
 }

@@ -281,18 +281,13 @@ func (c *conn) subscribed(id uint16, codes []byte) error {
 		c.wire.Unlock()
 		return nil
 	}
-	if len(codes) != int(c.awaited[i].filters) {
+	asked := c.awaited[i].kept.Payload
+	if len(codes) != len(asked) {
 		c.wire.Unlock()
 		return link.ErrSuback // who waits is told when the connection is over
 	}
 	done := c.forget(i)
 	c.wire.Unlock()
-	for _, code := range codes {
-		if code > 2 {
-			done(&link.SubscriptionError{Code: code})
-			return nil
-		}
-	}
-	done(nil)
+	done(link.Granted(asked, codes))
 	return nil
 }

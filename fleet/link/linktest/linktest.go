@@ -50,6 +50,7 @@ type Broker struct {
 	mute    bool // answers nothing but CONNECT
 	refuse  byte // return code of SUBACK
 	codes   int  // in a SUBACK; one when 0
+	grant   byte // the quality of service in them
 
 	mu       sync.Mutex
 	username string
@@ -111,7 +112,7 @@ func (b *Broker) answer(p mqtt.Packet) []byte {
 		if b.mute {
 			return nil
 		}
-		code := byte(0)
+		code := b.grant
 		if b.refuse != 0 {
 			code = b.refuse
 		}
@@ -286,7 +287,7 @@ func (s *Suite) publish(t *testing.T) {
 }
 
 func (s *Suite) subscribe(t *testing.T) {
-	s.in(t, "messages arrive", &Broker{}, func(t *testing.T, b *Broker, c *connection) {
+	s.in(t, "messages arrive", &Broker{grant: 2}, func(t *testing.T, b *Broker, c *connection) {
 		if err := c.subscribe(link.Filter{Topic: "a/#", QoS: 1}); err != nil {
 			t.Fatal(err)
 		}
@@ -308,6 +309,15 @@ func (s *Suite) subscribe(t *testing.T) {
 	} {
 		s.in(t, want, &Broker{refuse: code}, func(t *testing.T, _ *Broker, c *connection) {
 			if err := c.subscribe(link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || reason.Of(err) != want {
+				t.Errorf("subscribing: %v; want %v", err, want)
+			}
+			c.Close()
+		})
+	}
+	for granted, want := range []string{"the target granted QoS 0 where QoS 1 was asked for", "", ""} {
+		s.in(t, fmt.Sprintf("granted QoS %d", granted), &Broker{grant: byte(granted)}, func(t *testing.T, _ *Broker, c *connection) {
+			err := c.subscribe(link.Filter{Topic: "a", QoS: 1})
+			if reason.Of(err) != want || err != nil && !errors.As(err, new(*link.LoweredError)) {
 				t.Errorf("subscribing: %v; want %v", err, want)
 			}
 			c.Close()
