@@ -239,9 +239,12 @@ func (e *UpgradeError) Error() string {
 func (e *UpgradeError) Reason() string { return e.Error() }
 
 // ConnectError is the error of a connection that was not to be had within ctx. The deadline of ctx may end a call of the transport
-// before it ends ctx, and with words of the transport's own.
+// before it ends ctx, and with words of the transport's own. An error that knows itself who did not answer in time, such as a proxy, stays.
 func ConnectError(ctx context.Context, err error) error {
+	var own interface{ Reason() string }
 	switch {
+	case !errors.Is(ctx.Err(), context.Canceled) && errors.As(err, &own) && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("connecting: %w", err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("connecting: %w", context.Cause(ctx))
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -37,9 +37,31 @@ type Suite struct {
 func (s *Suite) Run(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"publish": s.publish, "subscribe": s.subscribe, "refused connections": s.refusedConnections, "no connection": s.noConnection,
-		"answers to CONNECT": s.answersToConnect, "the last words of a target that hangs up": s.lastWords,
+		"a transport that is not there in time": s.dialledTooLong, "answers to CONNECT": s.answersToConnect, "the last words of a target that hangs up": s.lastWords,
 	} {
 		t.Run(name, test)
+	}
+}
+
+// slowProxy is the error of a transport that knows who did not answer in time.
+type slowProxy struct{}
+
+func (slowProxy) Error() string  { return "dial proxy: timed out" }
+func (slowProxy) Reason() string { return "the proxy does not answer in time" }
+func (slowProxy) Unwrap() error  { return context.DeadlineExceeded }
+
+// dialledTooLong holds drivers to what their transport says of a time that is over.
+func (s *Suite) dialledTooLong(t *testing.T) {
+	for want, known := range map[string]error{"the proxy does not answer in time": slowProxy{}, reason.NoAnswer: errors.New("another")} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		_, err := s.Driver().Connect(ctx, link.Options{ClientID: "dev", Handler: func(link.Message) {}, Dial: func(ctx context.Context) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, known
+		}})
+		cancel()
+		if reason.Of(err) != want || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v; want %s", err, want)
+		}
 	}
 }
 

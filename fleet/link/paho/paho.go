@@ -100,7 +100,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	case <-ctx.Done():
 		c.giveUp()
 		<-token.Done() // with its transport closed the client gives up
-		return nil, fmt.Errorf("connecting: %w", context.Cause(ctx))
+		return nil, link.ConnectError(ctx, dialErr)
 	}
 	if err := token.Error(); err != nil {
 		c.giveUp()
