@@ -122,6 +122,9 @@ func (c *conn) shakeHands(ctx context.Context, nc, bottom net.Conn, o link.Optio
 	} else {
 		hello = mqtt.AppendConnect(nil, connect(o))
 	}
+	if len(hello) == 0 {
+		return errConnect
+	}
 	if _, err := nc.Write(hello); err != nil {
 		return err
 	}
@@ -238,6 +241,9 @@ func (c *conn) await(by mqtt.Type, kept *link.Message, done func(error)) uint16 
 // mostAwaited is how many packets may wait for acknowledgements: far more than a device has under way, so that those are the target's.
 const mostAwaited = 10_000
 
+// mostUnacknowledged is how many bytes messages may have that are kept until they are acknowledged, unless it is one alone.
+const mostUnacknowledged = 1 << 20
+
 // errUnacknowledged is why a packet is not sent: it is waited for all the same, as one would that the target does not acknowledge.
 var errUnacknowledged = fmt.Errorf("the target acknowledges nothing: %w", context.DeadlineExceeded)
 
@@ -254,6 +260,9 @@ func (c *conn) find(id uint16) int {
 // errFull is why a packet is not sent: it is waited for all the same, as one would that the target has not read.
 var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceeded)
 
+// errConnect is why there is no connection whose CONNECT no packet holds.
+var errConnect = fmt.Errorf("client id, user name, password and will have at most %d bytes each", mqtt.MaxField)
+
 // errUnwritable is why a message is not sent that no packet holds.
 var errUnwritable = fmt.Errorf("a topic has at most %d bytes, and a message %d", mqtt.MaxField, mqtt.MaxBody)
 
@@ -263,7 +272,14 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		return
 	}
 	c.wire.Lock()
-	if err := c.unsendable(m.QoS > 0); err != nil {
+	err := c.unsendable(m.QoS > 0)
+	f := c.v5()
+	waits := f != nil && (f.quota == 0 || f.unsent > 0)
+	keeps := m.QoS > 0 && (waits || c.keeping())
+	if err == nil && keeps && c.bytes > 0 && c.bytes+weight(&m) > mostUnacknowledged {
+		err = errUnacknowledged
+	}
+	if err != nil {
 		c.wire.Unlock()
 		done(err)
 		return
@@ -280,11 +296,10 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		by = mqtt.PUBREC
 	}
 	id := c.await(by, nil, done)
-	f := c.v5()
-	waits := f != nil && (f.quota == 0 || f.unsent > 0)
 	a := &c.awaited[len(c.awaited)-1]
-	if waits || c.keeping() {
+	if keeps {
 		a.kept = keep(&m)
+		c.bytes += weight(a.kept)
 	}
 	if waits {
 		a.due = queued
@@ -332,7 +347,7 @@ func (c *conn) transmit(i int) {
 	a.due = sent
 	c.write(a.kept, a.id, dup)
 	if !c.keeping() {
-		a.kept = nil
+		c.drop(a)
 	}
 }
 

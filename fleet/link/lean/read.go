@@ -248,7 +248,8 @@ func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte) {
 		return
 	}
 	if t == mqtt.PUBREC && code < v5.Unspecified {
-		c.awaited[i].by, c.awaited[i].kept = mqtt.PUBCOMP, nil
+		c.awaited[i].by = mqtt.PUBCOMP
+		c.drop(&c.awaited[i])
 		c.answer(mqtt.PUBREL, id, 0)
 		c.wire.Unlock()
 		return
@@ -269,6 +270,9 @@ func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte) {
 // forget takes a packet from those that wait, and returns whom to tell. The caller holds the lock.
 func (c *conn) forget(i int) func(error) {
 	done := c.awaited[i].done
+	if c.awaited[i].by != mqtt.SUBACK {
+		c.drop(&c.awaited[i])
+	}
 	c.awaited = slices.Delete(c.awaited, i, i+1)
 	return done
 }

@@ -17,6 +17,7 @@ type more struct {
 	lasting bool          // the target keeps the session when the connection is over
 	unsaid  bool          // it keeps it although this side ended it, as it did not take the DISCONNECT that says so
 	ending  bool          // this side ends the session with the connection
+	bytes   int           // of the messages that are kept
 	*five                 // nil for MQTT 3.1.1
 }
 
@@ -86,6 +87,11 @@ func (c *conn) resume(s *state) {
 	var why []error
 	c.wire.Lock()
 	c.awaited, c.received, c.id = s.awaited, s.received, s.id
+	for _, a := range c.awaited {
+		if a.kept != nil {
+			c.bytes += weight(a.kept)
+		}
+	}
 	if f := c.v5(); f != nil {
 		f.before = slices.Clone(s.received)
 	}
@@ -102,7 +108,7 @@ func (c *conn) resume(s *state) {
 		if c.v5() != nil {
 			if err := c.refuses(a.kept); err != nil {
 				refused, why = append(refused, *a), append(why, err)
-				c.awaited = slices.Delete(c.awaited, i, i+1)
+				c.forget(i)
 				i--
 				continue
 			}
@@ -130,6 +136,26 @@ func (c *conn) leave() (over []awaited, kept *state) {
 		}
 	}
 	return over, kept
+}
+
+// drop forgets a message that is kept. The caller holds the lock.
+func (c *conn) drop(a *awaited) {
+	if a.kept != nil {
+		c.bytes -= weight(a.kept)
+		a.kept = nil
+	}
+}
+
+// weight is how many bytes a message has that is kept.
+func weight(m *link.Message) int {
+	n := len(m.Topic) + len(m.Payload)
+	if p := m.Properties; p != nil {
+		n += len(p.ContentType) + len(p.ResponseTopic) + len(p.Correlation)
+		for _, u := range p.User {
+			n += len(u.Name) + len(u.Value)
+		}
+	}
+	return n
 }
 
 // keep is a message that stays when Publish has returned.
