@@ -81,7 +81,7 @@ func TestConnectThatDoesNotFit(t *testing.T) {
 			Dial: func(context.Context) (net.Conn, error) { return near, nil }, Handler: func(link.Message) {},
 		})
 		far.Close()
-		if err == nil || !strings.Contains(err.Error(), "65535 bytes") || strings.Contains(err.Error(), "s3cret") {
+		if err == nil || !strings.Contains(err.Error(), "65,535 bytes") || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("version %d: %v", version, err)
 		}
 	}

@@ -261,7 +261,7 @@ func (c *conn) find(id uint16) int {
 var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceeded)
 
 // errConnect is why there is no connection whose CONNECT no packet holds.
-var errConnect = fmt.Errorf("client id, user name, password and will have at most %d bytes each", mqtt.MaxField)
+const errConnect link.UnsupportedError = "not sent: a client id, user name, password or will of more than 65,535 bytes"
 
 // errUnwritable is why a message is not sent that no packet holds.
 var errUnwritable = fmt.Errorf("a topic has at most %d bytes, and a message %d", mqtt.MaxField, mqtt.MaxBody)
