@@ -156,6 +156,7 @@ type operation struct {
 	writes       bool   // reported properties
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
+	asks         bool          // a request to another device
 	stays        bool          // under way when the connection is lost: the next one goes on with it
 	renews       bool          // a token in band
 	told         versions.Told // of a twin request
@@ -431,7 +432,12 @@ func refusal(err *link.RefusedError) metrics.Outcome {
 // properties that it missed is in the twin (iot-mqtt-connect-to-iot-hub).
 func (d *device) setUp(now time.Time) {
 	twins, resumed := d.group.protocol.Twins(), d.resumes()
-	filters := append(d.fleet.filtersOf(d.group, d.index, d.id), d.replyTopics()...)
+	filters := d.fleet.filtersOf(d.group, d.index, d.id)
+	id := uint32(0)
+	if len(filters) > 0 {
+		id = filters[0].ID
+	}
+	filters = append(filters, d.replyTopics(id)...)
 	if !twins && (resumed || len(filters) == 0) {
 		if resumed {
 			d.hears()

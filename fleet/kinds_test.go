@@ -179,3 +179,25 @@ func TestRequestsThatAreNotSent(t *testing.T) {
 		}
 	})
 }
+
+// On one topic for the responses of all, each device takes its own alone: whom nobody answers waits in vain.
+func TestResponsesAreOfOneDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(link.V5, func(string) []link.Filter { return []link.Filter{{Topic: "t/sensors-0", QoS: 1}} })
+		f, rec := keptFleet(t, b, 2, 1, func(s, l *fleet.Group) {
+			s.Telemetry = fleet.Telemetry{Every: time.Second, QoS: 1, Requests: true, Properties: func(protocol.Device) *link.Properties {
+				return &link.Properties{ResponseTopic: "replies"}
+			}}
+			l.Respond = true
+		})
+		to(t, f, 3, 0)
+		time.Sleep(20*time.Second + 500*time.Millisecond)
+		f.Stop(t.Context())
+		s := rec.Snapshot()
+		balanced(t, s)
+		x := s.Find(metrics.OpRequest, "sensors")
+		if ok, lost := x.Count(metrics.OK), x.Count(metrics.Timeout); ok < 15 || lost < 15 || ok+lost != x.Started() {
+			t.Errorf("%d of %d answered, %d timed out; want one half of each", ok, x.Started(), lost)
+		}
+	})
+}

@@ -75,9 +75,14 @@ func ridText(rid uint64) string { return strconv.FormatUint(rid, 16) }
 
 // take gives an operation up to whoever answers it, who calls counted when all is told of it; nil when somebody was first.
 func (d *device) take(rid uint64) *operation {
+	return d.takeIf(rid, func(*operation) bool { return true })
+}
+
+// takeIf is take for an operation that is of a sort.
+func (d *device) takeIf(rid uint64, is func(*operation) bool) *operation {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i := slices.IndexFunc(d.pending, func(op *operation) bool { return op.rid == rid })
+	i := slices.IndexFunc(d.pending, func(op *operation) bool { return op.rid == rid && is(op) })
 	if i < 0 {
 		return nil
 	}

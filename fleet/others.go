@@ -109,11 +109,13 @@ func (f *Fleet) Hears(l Listener) {
 	case l.There == e.open.Load():
 	case l.There:
 		f.subscribers.Add(1)
+		f.connected.Add(1)
 		e.open.Store(true)
 	default:
 		e.closed.set(l.At)
 		e.open.Store(false)
 		f.subscribers.Add(-1)
+		f.connected.Add(-1)
 	}
 }
 

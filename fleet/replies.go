@@ -2,18 +2,22 @@ package fleet
 
 import (
 	"bytes"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
-// withCorrelation are the properties of a request, with the correlation data that its response will have.
-func withCorrelation(p *link.Properties, request uint64) *link.Properties {
-	x := *p
-	x.Correlation = []byte(ridText(request))
+// withCorrelation are the properties of a request, with the correlation data that its response will have: it names run, device and request,
+// for others may have their responses on the same topic.
+func (d *device) withCorrelation(p *link.Properties, k *kind, request uint64) *link.Properties {
+	var x link.Properties
+	if p != nil {
+		x = *p
+	}
+	x.Correlation = mark.Append(nil, d.fleet.run, mark.Mark{Device: d.index, Kind: k.number, Turn: int64(request)})
 	return &x
 }
 
@@ -25,14 +29,14 @@ func (d *device) unasked(request uint64, err error) {
 	}
 }
 
-// replyTopics are the filters that the responses to a device's requests come by.
-func (d *device) replyTopics() (all []link.Filter) {
+// replyTopics are the filters that the responses to a device's requests come by, with the identifier of the SUBSCRIBE that they are a part of.
+func (d *device) replyTopics(id uint32) (all []link.Filter) {
 	for _, k := range d.group.kinds {
 		if k.request == nil {
 			continue
 		}
 		if p := k.Telemetry.Properties(d.who); p != nil {
-			all = append(all, link.Filter{Topic: p.ResponseTopic, QoS: k.QoS})
+			all = append(all, link.Filter{Topic: p.ResponseTopic, QoS: k.QoS, ID: id})
 		}
 	}
 	return all
@@ -49,11 +53,11 @@ func (d *device) replied(m link.Message, now time.Time) bool {
 	if !d.group.requests || !isResponse(m) {
 		return false
 	}
-	rid, err := strconv.ParseUint(string(m.Properties.Correlation), 16, 64)
-	if err != nil {
-		return false
+	of, ok := mark.ReadText(string(m.Properties.Correlation), d.fleet.run)
+	if !ok || of.Device != d.index {
+		return false // somebody else's
 	}
-	op := d.take(rid)
+	op := d.takeIf(uint64(of.Turn), func(op *operation) bool { return op.asks })
 	if op == nil {
 		return true // it came after its time-out, or once more
 	}

@@ -145,6 +145,9 @@ func (t *Target) validateProxy(r Problems) {
 	case err != nil || u.Hostname() == "":
 		r.FailAt(path, problem.Place{}, "the address of the proxy is no URL such as http://user:password@proxy:3128; in a password, write %%40 for @, %%2F for / and %%3A for :")
 		return
+	case strings.Count(u.User.String(), "%40") > strings.Count(t.Proxy, "%40"):
+		r.FailAt(path, problem.Place{}, "a user name or password of the proxy has an @ as it is; write %%40 for it")
+		return
 	case u.Scheme == "https":
 		r.FailAt(path, problem.Place{}, "proxies over TLS are not spoken to; write http:// (TLS to the broker goes through it untouched), or socks5://")
 		return

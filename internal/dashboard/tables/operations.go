@@ -141,7 +141,7 @@ func groups(e *Evidence, parts []reasons.Part) []Group {
 		}
 		var why reasons.Shares
 		for _, p := range parts {
-			if p.Group == name && p.Operation != metrics.OpQuery {
+			if metrics.InGroup(p.Group, name) && p.Operation != metrics.OpQuery {
 				why.Add(string(p.Operation)+" "+p.Text(), p.Count)
 			}
 		}

@@ -80,7 +80,7 @@ func countsOf(a account.Account) Counts {
 func countsIn(s *metrics.Snapshot, group string) Counts {
 	var of []*metrics.SeriesSnapshot
 	for i := range s.Series {
-		if x := &s.Series[i]; group == "" || x.Group == group && x.Operation != metrics.OpQuery {
+		if x := &s.Series[i]; group == "" || metrics.InGroup(x.Group, group) && x.Operation != metrics.OpQuery {
 			of = append(of, x)
 		}
 	}

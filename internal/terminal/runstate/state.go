@@ -177,10 +177,10 @@ func (s *State) Alive(l account.Line) bool {
 // that name a group are among them.
 func (s *State) Group(op metrics.Operation, group string) (lately, inAll *metrics.SeriesSnapshot) {
 	if s.window != nil {
-		lately = s.window.Find(op, group)
+		lately = s.window.Select(op, group)
 	}
 	if s.total != nil {
-		inAll = s.total.Find(op, group)
+		inAll = s.total.Select(op, group)
 	}
 	return lately, inAll
 }
@@ -209,7 +209,7 @@ func (s *State) TroubleOf(group string) (lately, inAll Trouble) {
 			continue
 		}
 		for i := range x.from.Series {
-			if one := &x.from.Series[i]; group == "" || one.Group == group && one.Operation != metrics.OpQuery {
+			if one := &x.from.Series[i]; group == "" || metrics.InGroup(one.Group, group) && one.Operation != metrics.OpQuery {
 				x.to.add(one)
 			}
 		}

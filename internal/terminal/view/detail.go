@@ -132,12 +132,13 @@ func (v view) ofGroup(key string) []string {
 	slices.SortStableFunc(all, func(a, b named) int { return cmp.Compare(trouble(b.inAll), trouble(a.inAll)) })
 	lines = append(append(lines, ""), v.table("operation", all)...)
 	return append(lines, v.causes(func(r runstate.Reason) uint64 {
+		var n uint64
 		for _, g := range r.Groups {
-			if g.Group == key && r.Operation != metrics.OpQuery {
-				return g.Count
+			if metrics.InGroup(g.Group, key) && r.Operation != metrics.OpQuery {
+				n += g.Count
 			}
 		}
-		return 0
+		return n
 	})...)
 }
 

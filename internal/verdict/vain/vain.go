@@ -194,7 +194,7 @@ func why(x *metrics.SeriesSnapshot) string {
 // wantsFailure reports whether a threshold on an operation asks that it fails, and is met.
 func (e *Evidence) wantsFailure(x *metrics.SeriesSnapshot) bool {
 	for i, t := range e.Scenario.Thresholds {
-		if t.Operation != x.Operation || (t.Group != "" && t.Group != x.Group) || i >= len(e.Run.Thresholds) || !e.Run.Thresholds[i].Pass {
+		if t.Operation != x.Operation || !metrics.InGroup(x.Group, t.Group) || i >= len(e.Run.Thresholds) || !e.Run.Thresholds[i].Pass {
 			continue
 		}
 		over := e.Run.Totals
