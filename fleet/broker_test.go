@@ -24,6 +24,8 @@ type broker struct {
 	latency  time.Duration
 	away     bool // dialling fails
 	mute     bool // nothing that is published is acknowledged or routed
+	lowers   bool // it grants QoS 0
+	unread   bool // it takes no more, as of DISCONNECT
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
 	subs     map[string]int            // SUBSCRIBEs
@@ -200,6 +202,10 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 			done(link.ErrLost)
 			return
 		}
+		if w.broker.lowers {
+			done(&link.LoweredError{Asked: 1})
+			return
+		}
 		done(nil)
 	})
 }
@@ -327,7 +333,16 @@ func (w *wire) Close() { w.end(nil, false) }
 func (w *wire) Abort() { w.end(nil, false) }
 
 // End implements link.Ender.
-func (w *wire) End() { w.end(nil, true) }
+func (w *wire) End() {
+	w.broker.mu.Lock()
+	unread := w.broker.unread
+	w.broker.mu.Unlock()
+	if unread {
+		w.end(link.ErrLost, false)
+		return
+	}
+	w.end(nil, true)
+}
 
 // drop ends connections without a word; those of all clients when none is named.
 func (b *broker) drop(ids ...string) {

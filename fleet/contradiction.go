@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -31,6 +32,9 @@ const (
 	UnknownDelivery ContradictionKind = "a message arrived that its device never sent; does another run use the topic?"
 )
 
+// LoweredQoS is no contradiction, and told of as one is: what a reader of figures has to know, once for each group.
+const LoweredQoS ContradictionKind = "the broker grants a lower QoS than its subscribers ask for: deliveries are those of the lower"
+
 // Contradiction is something that a target told and that cannot be true beside what it told before.
 type Contradiction struct {
 	Index  int               // of the device in the fleet; -1 for the subscriber that is no device
@@ -52,9 +56,20 @@ func (f *Fleet) contradict(c Contradiction) {
 	if f.cfg.OnContradiction != nil {
 		level = slog.LevelInfo
 	}
-	f.log.Log(f.ctx, level, "the target contradicts itself", "device", c.Device, "kind", c.Kind, "detail", c.Detail)
+	text := "the target contradicts itself"
+	if c.Kind == LoweredQoS {
+		text = "the target does less than was asked for"
+	}
+	f.log.Log(f.ctx, level, text, "device", c.Device, "kind", c.Kind, "detail", c.Detail)
 	if hook := f.cfg.OnContradiction; hook != nil {
 		hook(c)
+	}
+}
+
+// lowered tells of a subscription with a lower quality of service than was asked for, for the first device of its group.
+func (d *device) lowered(granted *link.LoweredError) {
+	if !d.group.lowered.Swap(true) {
+		d.contradict(Contradiction{Kind: LoweredQoS, Detail: fmt.Sprintf("%s: QoS %d where QoS %d was asked for", d.group.Name, granted.Granted, granted.Asked)})
 	}
 }
 

@@ -38,6 +38,30 @@ func (a *accuser) kinds() []string {
 	return kinds
 }
 
+// A subscription that holds with a lower quality of service than was asked for is a good one, and told of once for its group.
+func TestLoweredQoS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, a := newBroker(link.V5, boards), &accuser{}
+		b.lowers = true
+		rec := metrics.NewRecorder(metrics.Options{})
+		f, err := fleet.New(fleet.Config{
+			Groups: []fleet.Group{{Name: "boards", IDs: []string{"boards-0", "boards-1"}, Listens: true}}, Target: b, Driver: b, Recorder: rec, OnContradiction: a.add,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to(t, f, 2, 0)
+		time.Sleep(time.Second)
+		if got := a.found; len(got) != 1 || got[0].Kind != fleet.LoweredQoS || got[0].Detail != "boards: QoS 0 where QoS 1 was asked for" {
+			t.Errorf("%+v", got)
+		}
+		if n := f.Counts()[fleet.StateConnected]; n != 2 || rec.Snapshot().Find(metrics.OpSubscribe, "boards").Count(metrics.OK) != 2 {
+			t.Errorf("%d are connected", n)
+		}
+		f.Stop(t.Context())
+	})
+}
+
 // A device holds the versions of the twin that it reads after a connection against those from before it.
 func TestDevicesFindVersionsThatFall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

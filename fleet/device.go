@@ -469,6 +469,11 @@ func (d *device) subscribes(session *opened, now time.Time) {
 	default:
 		return
 	}
+	var lowered *link.LoweredError
+	if errors.As(answer, &lowered) {
+		d.lowered(lowered)
+		answer = nil
+	}
 	d.endConnecting(d.subscribing, answer)
 	switch {
 	case answer != nil:

@@ -109,8 +109,9 @@ type group struct {
 	dpsRegister, dpsConnect, dpsPut, dpsGet *metrics.Series // nil unless devices have a hub assigned
 	provisioned                             provisioned
 	activities                              []*activity
-	number                                  int // among the groups
-	at                                      int // of its first device in Fleet.devices
+	number                                  int         // among the groups
+	at                                      int         // of its first device in Fleet.devices
+	lowered                                 atomic.Bool // the target has granted a lower quality of service than was asked for, and that was told
 }
 
 // New makes a fleet whose devices all wait. It is an error when Target, Driver or Recorder is missing, or an Activity cannot be done.

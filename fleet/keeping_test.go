@@ -145,6 +145,21 @@ func TestSubscriptionsAreKept(t *testing.T) {
 	})
 }
 
+// A session whose end the target did not take is ended by one more connection, and is no session that is left.
+func TestEndsThatAreNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(link.V5, boards)
+		f, _ := keptFleet(t, b, 0, 3, func(_, l *fleet.Group) { l.Kept, l.Connect.SessionExpiry = true, time.Hour })
+		to(t, f, 3, 0)
+		time.Sleep(time.Second)
+		b.set(func() { b.unread = true })
+		f.Stop(t.Context())
+		if n := len(b.told().sessions); n != 0 || f.Kept() != 0 {
+			t.Errorf("%d sessions are left, %d as the fleet says", n, f.Kept())
+		}
+	})
+}
+
 // A run that is killed, or a target that is gone, keeps nobody waiting: what is left is counted.
 func TestSessionsThatAreLeft(t *testing.T) {
 	bothVersions(t, func(t *testing.T, v link.Version) {

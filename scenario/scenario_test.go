@@ -283,6 +283,7 @@ func TestSourceHidesSecrets(t *testing.T) {
 		"a token in a query":   `{hub: "wss://h.example/mqtt?token=` + key + `&x=` + key + `"}`,
 		"a query of one value": `{hub: "wss://h.example/mqtt?` + key + `"}`,
 		"half a token":         `{hub: "wss://h.example/mqtt?token=${NAME:-` + key + `}x"}`,
+		"a default":            `{hub: "mqtt://h.example", username: u, password: "${NAME:-` + key + `}"}`,
 		"half a password":      `{hub: "mqtt://h.example", username: u, password: "${NAME:-` + key + `}x"}`,
 	} {
 		text := "target: " + target + "\nfleet: {groups: [{name: robots, telemetry: {every: 1s}}]}\nstages: [{name: s, duration: 1s}]\n"

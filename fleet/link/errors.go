@@ -196,6 +196,35 @@ func (e *SubscriptionError) Reason() string { return e.Error() }
 // Unwrap is ErrSubscription.
 func (e *SubscriptionError) Unwrap() error { return ErrSubscription }
 
+// LoweredError says that all filters of a SUBSCRIBE hold, and at least one of them with a lower quality of service than was asked for, as
+// a target may grant it (MQTT 3.1.1 section 3.8.4, MQTT 5 section 3.8.4).
+type LoweredError struct {
+	Asked, Granted byte // QoS, of the first such filter
+}
+
+// Error names both.
+func (e *LoweredError) Error() string {
+	return fmt.Sprintf("the target granted QoS %d where QoS %d was asked for", e.Granted, e.Asked)
+}
+
+// Reason is Error: package metrics/reason shows it.
+func (e *LoweredError) Reason() string { return e.Error() }
+
+// Granted is how a SUBSCRIBE ended, whose filters asked for and got so much in their order: nil when all was granted as asked for.
+func Granted(asked, codes []byte) error {
+	for _, code := range codes {
+		if code > 2 {
+			return &SubscriptionError{Code: code}
+		}
+	}
+	for i, code := range codes {
+		if code < asked[i] {
+			return &LoweredError{Asked: asked[i], Granted: code}
+		}
+	}
+	return nil
+}
+
 // UpgradeError is the answer to a WebSocket upgrade that is none.
 type UpgradeError struct {
 	Status int // of HTTP; 101 would have been right
@@ -210,9 +239,12 @@ func (e *UpgradeError) Error() string {
 func (e *UpgradeError) Reason() string { return e.Error() }
 
 // ConnectError is the error of a connection that was not to be had within ctx. The deadline of ctx may end a call of the transport
-// before it ends ctx, and with words of the transport's own.
+// before it ends ctx, and with words of the transport's own. An error that knows itself who did not answer in time, such as a proxy, stays.
 func ConnectError(ctx context.Context, err error) error {
+	var own interface{ Reason() string }
 	switch {
+	case !errors.Is(ctx.Err(), context.Canceled) && errors.As(err, &own) && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("connecting: %w", err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("connecting: %w", context.Cause(ctx))
 	case errors.Is(err, os.ErrDeadlineExceeded):

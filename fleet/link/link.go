@@ -168,7 +168,7 @@ type Greeting struct {
 type Greeted interface{ Greeting() Greeting }
 
 // Ender is a Conn that can end with its session: the target is told to keep nothing of it (MQTT 5 section 3.14.2.2.2; in 3.1.1 only a
-// connection with CleanSession does that).
+// connection with CleanSession does that). Over of Serve is told nil when that was said, and else, as to a target that does not read, why not.
 type Ender interface{ End() }
 
 // Conn is one connection of one device. It is safe for concurrent use.
@@ -180,7 +180,7 @@ type Conn interface {
 	// the connection: with nil after Close or Abort, else with why it was lost. It must not block. Serve is called once.
 	Serve(over func(error))
 	// Subscribe asks for messages without waiting. done is called exactly once: when all filters are acknowledged, or with an
-	// error; one that was refused is a *SubscriptionError. It must not block.
+	// error; one that was refused is a *SubscriptionError, and a *LoweredError no failure. It must not block.
 	Subscribe(done func(error), filters ...Filter)
 	// Publish sends a message without waiting. done is called exactly once: when the message is
 	// acknowledged (QoS 1, 2) or on its way (QoS 0), or with an error: a *RefusedError when the target would not have it, ErrLost

@@ -132,6 +132,10 @@ func read(o *Options) (*scenario.Scenario, *names, error) {
 		}
 		return nil, nil, err
 	}
+	if name, scheme := hiddenHeader(sc); name != "" {
+		return nil, nil, fmt.Errorf("%w: the header %s of target.websocket.headers is not from a variable alone, and may hold a secret; write %s: \"%s${NAME}\", and a Secret gives "+
+			"all that follows to the pod", ErrOptions, clean.Text(name), clean.Text(name), scheme)
+	}
 	written := fromOutside.ReplaceAllString(all, "")
 	if bytes.Contains(sc.Source, []byte("[hidden]")) || clean.Redact(written) != written {
 		return nil, nil, fmt.Errorf("%w: a secret seems to be written in the scenario, or in --set; write ${NAME} in its place, and a Secret gives it to the pod", ErrOptions)
@@ -160,6 +164,22 @@ func read(o *Options) (*scenario.Scenario, *names, error) {
 		}
 	}
 	return sc, n, fits(n)
+}
+
+// hiddenHeader is the name of a header whose value is hidden where the scenario is shown, and the scheme of credentials that it may begin with; "" for none.
+func hiddenHeader(sc *scenario.Scenario) (name, scheme string) {
+	for _, h := range sc.Target.WebSocket.Headers {
+		shown := regexp.MustCompile(`[\s{,]["']?` + regexp.QuoteMeta(h.Name) + `["']?:[^\n]*`).Find(sc.Source)
+		value, _, _ := bytes.Cut(shown, []byte(","))
+		if !bytes.Contains(value, []byte("[hidden]")) {
+			continue
+		}
+		if strings.EqualFold(h.Name, "Authorization") {
+			scheme = "Bearer "
+		}
+		return h.Name, scheme
+	}
+	return "", ""
 }
 
 // says reports whether the value of a variable has a text in it.

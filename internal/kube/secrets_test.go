@@ -29,7 +29,7 @@ func TestSecretsOfBrokers(t *testing.T) {
 		"a group's password":    {`hub: "mqtt://b.example"`, `, username: u, password: "%s"`},
 		"a query":               {`hub: "ws://b.example/mqtt?token=%s"`, ""},
 	} {
-		for written, want := range map[string]bool{secret: false, "${WORD}": true} {
+		for written, want := range map[string]bool{secret: false, "${WORD:-" + secret + "}": false, "${WORD}": true} {
 			body := fmt.Sprintf("target: {%s}\nfleet: {client: lean, groups: [{name: robots%s, telemetry: {every: 1s}}]}\nstages: [{name: hold, devices: 1, duration: 10s}]\n", x.target, x.group)
 			body = strings.ReplaceAll(body, "%s", written)
 			m, err := kube.Make(kube.Options{File: "x.yaml", Text: []byte(body), Read: scenario.Options{
@@ -66,5 +66,20 @@ func TestSecretsOfBrokers(t *testing.T) {
 	}
 	if strings.Contains(string(stream), secret) || folder["rows.csv"] != nil || !strings.Contains(string(stream), "create secret generic twinfleet-files --from-file=rows.csv\n") {
 		t.Errorf("credentials are no secret:\n%s", stream)
+	}
+}
+
+// A header that is a variable in part names itself, and says what to write.
+func TestHeadersInPart(t *testing.T) {
+	for header, want := range map[string]string{
+		`X-Key: "id-${WORD}"`:                    `the header X-Key of target.websocket.headers is not from a variable alone, and may hold a secret; write X-Key: "${NAME}"`,
+		`X-Key: "${WORD:-hunter2}"`:              `the header X-Key`,
+		`Authorization: "Bearer ${WORD}hunter2"`: `write Authorization: "Bearer ${NAME}"`,
+	} {
+		_, err := kube.Make(kube.Options{File: "x.yaml", Text: []byte("target: {hub: \"ws://b.example/mqtt\", websocket: {headers: {" + header + "}}}\n" +
+			"fleet: {client: lean, groups: [{name: robots, telemetry: {every: 1s}}]}\nstages: [{name: hold, devices: 1, duration: 10s}]\n")})
+		if !errors.Is(err, kube.ErrOptions) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v; want %s", header, err, want)
+		}
 	}
 }

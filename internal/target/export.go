@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/twinfleet/twinfleet/internal/identity/pemfile"
 	"github.com/twinfleet/twinfleet/internal/iothub/sas"
 	"github.com/twinfleet/twinfleet/scenario"
 )
@@ -68,11 +69,10 @@ const (
 
 // Bounds of what is read: an id is at most 128 bytes (iot-hub-devguide-identity-registry), and the others are far above what there is.
 const (
-	mostID    = 128
-	mostText  = 65535 // of MQTT
-	mostKey   = 4 << 10
-	mostDER   = 64 << 10
-	mostAbove = 16
+	mostID   = 128
+	mostText = 65535 // of MQTT
+	mostKey  = 4 << 10
+	mostDER  = 64 << 10
 )
 
 var (
@@ -331,7 +331,7 @@ func (r *exportReader) proof(above [][]byte) (p proof) {
 		p.key = key
 	case proofCertificate:
 		cert := tls.Certificate{Certificate: [][]byte{bytes.Clone(r.text("certificate", mostDER))}}
-		for left := r.number("certificates above", mostAbove); left > 0 && r.err == nil; left-- {
+		for left := r.number("certificates above", pemfile.MostAbove); left > 0 && r.err == nil; left-- {
 			if n := r.number("a certificate above", len(above)-1); n < len(above) {
 				cert.Certificate = append(cert.Certificate, above[n])
 			} else {

@@ -12,8 +12,10 @@ import (
 	"github.com/twinfleet/twinfleet/internal/nowait"
 )
 
-// mostKept is how many bytes may be owed to a target that does not read.
-const mostKept = 256 << 10
+const (
+	mostKept = 256 << 10 // bytes that may be owed to a target that does not read
+	mostOwed = 1 << 20   // bytes of them with answers to what it sends all the same
+)
 
 // Owner is who speaks over a connection. Its methods are called without the lock, one at a time.
 type Owner interface {
@@ -203,9 +205,18 @@ func (c *Conn) write() {
 }
 
 // Full reports whether the target owes so much reading that nothing more is to be sent. The caller holds the lock.
-func (c *Conn) Full() bool {
+func (c *Conn) Full() bool { return c.owed() > mostKept }
+
+// Swamped reports whether a target that does not read is owed so much that it is not even answered any more. The caller holds the lock.
+func (c *Conn) Swamped() bool { return c.owed() > mostOwed }
+
+// Forgets reports whether Leave would end the connection before the target has taken what it is owed. The caller holds the lock.
+func (c *Conn) Forgets() bool { return c.quick != nil && c.quick.Kept() > 0 }
+
+// owed is how many bytes the target has yet to take. The caller holds the lock.
+func (c *Conn) owed() int {
 	if c.quick != nil {
-		return c.quick.Kept() > mostKept
+		return c.quick.Kept()
 	}
-	return len(c.out) > mostKept
+	return len(c.out)
 }

@@ -80,7 +80,7 @@ func (c *conductor) newCrew(ctx context.Context) (*crew.Crew, error) {
 		Scenario: c.sc, Target: c.target, Identities: c.ids, Recorder: c.rec, Logger: c.log, Driver: c.opts.driver,
 		Run:       strings.ToLower(rand.Text()[:5]),
 		OnDesired: c.backend.OnDesired, OnReporting: c.backend.OnReporting, OnReported: c.backend.OnReported,
-		OnContradiction: func(x fleet.Contradiction) { c.contradicted(string(x.Kind), x.Device+": "+x.Detail) },
+		OnContradiction: c.contradiction,
 	}
 	if c.opts.Agents != nil {
 		ctx, cancel := c.either(ctx)

@@ -3,9 +3,11 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/human"
 )
@@ -52,6 +54,20 @@ func (c *contradictions) err() error {
 		texts[i] = fmt.Sprintf("%s × %s (%s)", human.Count(k.count), k.kind, k.first)
 	}
 	return fmt.Errorf("%w: %s", errContradiction, strings.Join(texts, "; "))
+}
+
+// contradiction takes what a device was told. Of a group, agents may tell more than once.
+func (c *conductor) contradiction(x fleet.Contradiction) {
+	if x.Kind != fleet.LoweredQoS {
+		c.contradicted(string(x.Kind), x.Device+": "+x.Detail)
+		return
+	}
+	note := string(x.Kind) + " (" + x.Detail + ")"
+	c.ledger.Write(func(r *report.Run) {
+		if !slices.Contains(r.Notes, note) {
+			r.Notes = append(r.Notes, note)
+		}
+	})
 }
 
 // contradicted takes what the target said and what cannot be true.

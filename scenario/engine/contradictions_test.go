@@ -15,6 +15,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/internal/hub"
 	"github.com/twinfleet/twinfleet/internal/iothub/topics"
 	"github.com/twinfleet/twinfleet/internal/memnet"
@@ -313,5 +314,15 @@ func TestWrongRowsFailTheRun(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A lower quality of service than was asked for does not fail a run, and is noted once for each group, however many agents have met it.
+func TestLoweredQoSIsNoted(t *testing.T) {
+	a := fleet.Contradiction{Device: "a-0", Kind: fleet.LoweredQoS, Detail: "a: QoS 0 where QoS 1 was asked for"}
+	b := fleet.Contradiction{Device: "b-0", Kind: fleet.LoweredQoS, Detail: "b: QoS 1 where QoS 2 was asked for"}
+	notes, err := engine.NotesOf(a, b, a)
+	if len(notes) != 2 || !strings.Contains(notes[0], a.Detail) || !strings.Contains(notes[1], b.Detail) || err != nil {
+		t.Errorf("%q, %v", notes, err)
 	}
 }

@@ -44,3 +44,12 @@ func (e *Engine) LastReports() map[string]fleet.Report {
 	}
 	return last
 }
+
+// NotesOf are what a run notes of what devices were told, and what it fails with.
+func NotesOf(told ...fleet.Contradiction) ([]string, error) {
+	c := &conductor{Engine: new(Engine), outcome: new(outcome)}
+	for _, x := range told {
+		c.contradiction(x)
+	}
+	return c.ledger.Whole().Notes, c.contradictions.err()
+}

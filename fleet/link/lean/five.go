@@ -256,6 +256,9 @@ func (c *conn) credit() {
 		return
 	}
 	f.quota++
+	if c.gone() != nil {
+		return
+	}
 	for i := 0; f.unsent > 0 && f.quota > 0 && i < len(c.awaited); i++ {
 		if a := &c.awaited[i]; a.due != sent && a.by != mqtt.PUBCOMP {
 			c.transmit(i)

@@ -66,12 +66,11 @@ type conn struct {
 
 // awaited is a packet that waits for its acknowledgement.
 type awaited struct {
-	id      uint16
-	by      mqtt.Type // what ends it, or with PUBREC what comes next
-	due     due       // of a message
-	filters int32     // of a SUBSCRIBE
-	done    func(error)
-	kept    *link.Message // of a message that may have to be sent later
+	id   uint16
+	by   mqtt.Type // what ends it, or with PUBREC what comes next
+	due  due       // of a message
+	done func(error)
+	kept *link.Message // of a message that may have to be sent later; of a SUBSCRIBE, the payload is the QoS of its filters
 }
 
 // Connect makes a connection.
@@ -122,6 +121,9 @@ func (c *conn) shakeHands(ctx context.Context, nc, bottom net.Conn, o link.Optio
 		hello = v5.AppendConnect(nil, connect5(o))
 	} else {
 		hello = mqtt.AppendConnect(nil, connect(o))
+	}
+	if len(hello) == 0 {
+		return errConnect
 	}
 	if _, err := nc.Write(hello); err != nil {
 		return err
@@ -187,7 +189,7 @@ var errSilent = fmt.Errorf("no answer to PINGREQ: %w", os.ErrDeadlineExceeded)
 func (c *conn) ping() {
 	c.wire.Lock()
 	defer c.wire.Unlock()
-	if c.wire.Over() != nil || c.ours {
+	if c.gone() != nil {
 		return
 	}
 	now := time.Now()
@@ -225,19 +227,22 @@ func (c *conn) send(build func([]byte) []byte) {
 }
 
 // await adds a packet to those that wait for acknowledgements, and returns its identifier. The caller holds the lock.
-func (c *conn) await(by mqtt.Type, filters int32, done func(error)) uint16 {
+func (c *conn) await(by mqtt.Type, kept *link.Message, done func(error)) uint16 {
 	for {
 		c.id++
 		if c.id != 0 && c.find(c.id) < 0 {
 			break
 		}
 	}
-	c.awaited = append(c.awaited, awaited{id: c.id, by: by, filters: filters, done: done})
+	c.awaited = append(c.awaited, awaited{id: c.id, by: by, kept: kept, done: done})
 	return c.id
 }
 
 // mostAwaited is how many packets may wait for acknowledgements: far more than a device has under way, so that those are the target's.
 const mostAwaited = 10_000
+
+// mostUnacknowledged is how many bytes messages may have that are kept until they are acknowledged, unless it is one alone.
+const mostUnacknowledged = 1 << 20
 
 // errUnacknowledged is why a packet is not sent: it is waited for all the same, as one would that the target does not acknowledge.
 var errUnacknowledged = fmt.Errorf("the target acknowledges nothing: %w", context.DeadlineExceeded)
@@ -255,6 +260,9 @@ func (c *conn) find(id uint16) int {
 // errFull is why a packet is not sent: it is waited for all the same, as one would that the target has not read.
 var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceeded)
 
+// errConnect is why there is no connection whose CONNECT no packet holds.
+const errConnect link.UnsupportedError = "not sent: a client id, user name, password or will of more than 65,535 bytes"
+
 // errUnwritable is why a message is not sent that no packet holds.
 var errUnwritable = fmt.Errorf("a topic has at most %d bytes, and a message %d", mqtt.MaxField, mqtt.MaxBody)
 
@@ -264,7 +272,14 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 		return
 	}
 	c.wire.Lock()
-	if err := c.unsendable(m.QoS > 0); err != nil {
+	err := c.unsendable(m.QoS > 0)
+	f := c.v5()
+	waits := f != nil && (f.quota == 0 || f.unsent > 0)
+	keeps := m.QoS > 0 && (waits || c.keeping())
+	if err == nil && keeps && c.bytes > 0 && c.bytes+weight(&m) > mostUnacknowledged {
+		err = errUnacknowledged
+	}
+	if err != nil {
 		c.wire.Unlock()
 		done(err)
 		return
@@ -280,12 +295,11 @@ func (c *conn) Publish(m link.Message, done func(error)) {
 	if m.QoS == 2 {
 		by = mqtt.PUBREC
 	}
-	id := c.await(by, 0, done)
-	f := c.v5()
-	waits := f != nil && (f.quota == 0 || f.unsent > 0)
+	id := c.await(by, nil, done)
 	a := &c.awaited[len(c.awaited)-1]
-	if waits || c.keeping() {
+	if keeps {
 		a.kept = keep(&m)
+		c.bytes += weight(a.kept)
 	}
 	if waits {
 		a.due = queued
@@ -333,12 +347,24 @@ func (c *conn) transmit(i int) {
 	a.due = sent
 	c.write(a.kept, a.id, dup)
 	if !c.keeping() {
-		a.kept = nil
+		c.drop(a)
 	}
 }
 
-// shut is why nothing can be sent; nil when something can. The caller holds the lock.
+// shut is why nothing of this side's own is sent; nil when something can be. The caller holds the lock.
 func (c *conn) shut() error {
+	if err := c.gone(); err != nil {
+		return err
+	}
+	if c.wire.Full() {
+		return errFull
+	}
+	return nil
+}
+
+// gone is why nothing at all is sent any more, as after DISCONNECT (section 3.14.4 of both versions); nil when something is. The caller holds
+// the lock.
+func (c *conn) gone() error {
 	switch {
 	case c.wire.Over() != nil:
 		return link.LostBecause(c.wire.Over())
@@ -346,8 +372,6 @@ func (c *conn) shut() error {
 		return errOver
 	case c.v5() != nil && c.broken != nil:
 		return link.LostBecause(c.broken)
-	case c.wire.Full():
-		return errFull
 	}
 	return nil
 }
@@ -372,7 +396,11 @@ func (c *conn) Subscribe(done func(error), filters ...link.Filter) {
 		done(err)
 		return
 	}
-	id := c.await(mqtt.SUBACK, int32(len(filters)), done)
+	asked := make([]byte, len(filters))
+	for i, f := range filters {
+		asked[i] = f.QoS
+	}
+	id := c.await(mqtt.SUBACK, &link.Message{Payload: asked}, done)
 	c.send(func(b []byte) []byte { return build(b, id) })
 	c.wire.Unlock()
 }
@@ -406,7 +434,9 @@ func (c *conn) close(session bool) {
 	if c.wire.Over() != nil || c.ours {
 		return
 	}
-	if !c.wire.Full() {
+	if c.wire.Full() {
+		c.unheard()
+	} else {
 		c.send(func(b []byte) []byte {
 			if session && c.v5() != nil {
 				var p v5.Properties
@@ -417,6 +447,9 @@ func (c *conn) close(session bool) {
 		})
 	}
 	c.ours = true
+	if c.wire.Forgets() {
+		c.unheard()
+	}
 	c.wire.Leave(errOver, farewellTime)
 }
 

@@ -112,7 +112,11 @@ func (c *conn) Fail(why error) {
 func (c *conn) Finished() {
 	c.pinging.Stop()
 	c.wire.Lock()
-	why, ours := c.wire.Over(), c.ours
+	over := c.wire.Over()
+	why := over
+	if c.ours {
+		why = c.parting(why)
+	}
 	left, kept := c.leave()
 	c.awaited = nil
 	c.wire.Unlock()
@@ -120,10 +124,7 @@ func (c *conn) Finished() {
 		c.session.Leave(kept)
 	}
 	for _, a := range left {
-		a.done(link.LostBecause(why))
-	}
-	if ours {
-		why = nil
+		a.done(link.LostBecause(over))
 	}
 	c.told(why)
 }
@@ -174,9 +175,14 @@ func (c *conn) take(p mqtt.Packet) error {
 	return nil
 }
 
-// answer sends an acknowledgement; code is of MQTT 5, and 0 for all is well. The caller holds the lock.
+// answer sends an acknowledgement; code is of MQTT 5, and 0 for all is well. It is a few bytes for a packet that came, and goes out also to a
+// target that owes much reading: without it both sides would hold the message as under way for good. The caller holds the lock.
 func (c *conn) answer(t mqtt.Type, id uint16, code byte) {
-	if c.shut() == nil {
+	switch {
+	case c.gone() != nil:
+	case c.wire.Swamped():
+		c.wire.End(errFull)
+	default:
 		c.send(func(b []byte) []byte { return v5.AppendAck(b, t, id, code) })
 	}
 }
@@ -242,7 +248,8 @@ func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte) {
 		return
 	}
 	if t == mqtt.PUBREC && code < v5.Unspecified {
-		c.awaited[i].by, c.awaited[i].kept = mqtt.PUBCOMP, nil
+		c.awaited[i].by = mqtt.PUBCOMP
+		c.drop(&c.awaited[i])
 		c.answer(mqtt.PUBREL, id, 0)
 		c.wire.Unlock()
 		return
@@ -263,6 +270,9 @@ func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte) {
 // forget takes a packet from those that wait, and returns whom to tell. The caller holds the lock.
 func (c *conn) forget(i int) func(error) {
 	done := c.awaited[i].done
+	if c.awaited[i].by != mqtt.SUBACK {
+		c.drop(&c.awaited[i])
+	}
 	c.awaited = slices.Delete(c.awaited, i, i+1)
 	return done
 }
@@ -275,18 +285,13 @@ func (c *conn) subscribed(id uint16, codes []byte) error {
 		c.wire.Unlock()
 		return nil
 	}
-	if len(codes) != int(c.awaited[i].filters) {
+	asked := c.awaited[i].kept.Payload
+	if len(codes) != len(asked) {
 		c.wire.Unlock()
 		return link.ErrSuback // who waits is told when the connection is over
 	}
 	done := c.forget(i)
 	c.wire.Unlock()
-	for _, code := range codes {
-		if code > 2 {
-			done(&link.SubscriptionError{Code: code})
-			return nil
-		}
-	}
-	done(nil)
+	done(link.Granted(asked, codes))
 	return nil
 }

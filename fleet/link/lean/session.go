@@ -2,6 +2,8 @@ package lean
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -13,6 +15,9 @@ import (
 type more struct {
 	session *link.Session // nil for one that ends with its connection
 	lasting bool          // the target keeps the session when the connection is over
+	unsaid  bool          // it keeps it although this side ended it, as it did not take the DISCONNECT that says so
+	ending  bool          // this side ends the session with the connection
+	bytes   int           // of the messages that are kept
 	*five                 // nil for MQTT 3.1.1
 }
 
@@ -39,6 +44,24 @@ const (
 	again             // it was, on a connection before; with PUBCOMP awaited, nothing is due
 )
 
+// unheard notes that the target does not hear of the end. The caller holds the lock.
+func (c *conn) unheard() {
+	if c.more != nil {
+		c.unsaid = true
+	}
+}
+
+// errUnsaid is why a session may be left whose end was to be said.
+var errUnsaid = fmt.Errorf("%w before the target took that its session ends", link.ErrLost)
+
+// parting is what is told of an end that this side wanted, and came for a reason. The caller holds the lock.
+func (c *conn) parting(why error) error {
+	if c.more != nil && c.ending && (c.unsaid || !errors.Is(why, errOver)) {
+		return errUnsaid
+	}
+	return nil
+}
+
 // keeping reports whether what is sent has to be kept for a connection after this one.
 func (c *conn) keeping() bool { return c.more != nil && c.session != nil && c.lasting }
 
@@ -64,6 +87,11 @@ func (c *conn) resume(s *state) {
 	var why []error
 	c.wire.Lock()
 	c.awaited, c.received, c.id = s.awaited, s.received, s.id
+	for _, a := range c.awaited {
+		if a.kept != nil {
+			c.bytes += weight(a.kept)
+		}
+	}
 	if f := c.v5(); f != nil {
 		f.before = slices.Clone(s.received)
 	}
@@ -80,7 +108,7 @@ func (c *conn) resume(s *state) {
 		if c.v5() != nil {
 			if err := c.refuses(a.kept); err != nil {
 				refused, why = append(refused, *a), append(why, err)
-				c.awaited = slices.Delete(c.awaited, i, i+1)
+				c.forget(i)
 				i--
 				continue
 			}
@@ -108,6 +136,26 @@ func (c *conn) leave() (over []awaited, kept *state) {
 		}
 	}
 	return over, kept
+}
+
+// drop forgets a message that is kept. The caller holds the lock.
+func (c *conn) drop(a *awaited) {
+	if a.kept != nil {
+		c.bytes -= weight(a.kept)
+		a.kept = nil
+	}
+}
+
+// weight is how many bytes a message has that is kept.
+func weight(m *link.Message) int {
+	n := len(m.Topic) + len(m.Payload)
+	if p := m.Properties; p != nil {
+		n += len(p.ContentType) + len(p.ResponseTopic) + len(p.Correlation)
+		for _, u := range p.User {
+			n += len(u.Name) + len(u.Value)
+		}
+	}
+	return n
 }
 
 // keep is a message that stays when Publish has returned.
@@ -142,7 +190,7 @@ func (c *conn) Greeting() link.Greeting {
 func (c *conn) End() {
 	c.wire.Lock()
 	if c.more != nil && c.wire.Over() == nil && !c.ours {
-		c.lasting = false
+		c.lasting, c.ending = false, true
 	}
 	c.wire.Unlock()
 	c.close(true)

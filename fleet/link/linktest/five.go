@@ -386,6 +386,7 @@ func (s *Suite) subscribe5(t *testing.T) {
 			want  string
 		}{
 			{[]byte{1, 0}, ""},
+			{[]byte{0, 0}, "the target granted QoS 0 where QoS 1 was asked for"},
 			{[]byte{1, 0x8f}, "a topic filter was refused: topic filter invalid (return code 143)"},
 			{[]byte{0x9e, 0}, "a topic filter was refused: shared subscriptions not supported (return code 158)"},
 		} {
@@ -400,7 +401,7 @@ func (s *Suite) subscribe5(t *testing.T) {
 				t.Errorf("%v", m)
 			}
 			p.send(t, written(&packets.Suback{PacketID: m.PacketID, Reasons: tt.codes, Properties: &packets.Properties{ReasonString: "so"}}))
-			if err := <-told; reason.Of(err) != tt.want || err != nil && !errors.Is(err, link.ErrSubscription) {
+			if err := <-told; reason.Of(err) != tt.want || err != nil && tt.codes[0] > 0 && !errors.Is(err, link.ErrSubscription) {
 				t.Errorf("%v: %v; want %s", tt.codes, err, tt.want)
 			}
 		}
@@ -494,8 +495,30 @@ func (s *Suite) ends5(t *testing.T) {
 		c.Conn.Close()
 		p.hears(t, "DISCONNECT", io.EOF.Error())
 	})
+	s.five(t, "nothing is sent after DISCONNECT", &packets.Properties{ReceiveMaximum: of(uint16(1))}, link.Options{}, func(t *testing.T, p *peer, c *connection) {
+		first := c.publishing(link.Message{Topic: "a", QoS: 1})
+		c.publishing(link.Message{Topic: "b", QoS: 1})
+		p.hears(t, "PUBLISH 1 qos 1 a: ")
+		c.Conn.Close()
+		p.ack(t, mqtt.PUBACK, 1) // which makes room for the other (section 3.14.4)
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		p.hears(t, "DISCONNECT", "EOF")
+	})
 	s.five(t, "End ends it", nil, kept, func(t *testing.T, p *peer, c *connection) {
 		c.Conn.(link.Ender).End()
 		p.hears(t, "DISCONNECT expiry 0", io.EOF.Error())
+		<-c.served
+		if len(c.lost) > 0 {
+			t.Error(<-c.lost)
+		}
+	})
+	s.five(t, "End that the target does not read", nil, kept, func(t *testing.T, _ *peer, c *connection) {
+		c.Conn.(link.Ender).End()
+		<-c.served
+		if len(c.lost) == 0 || !errors.Is(<-c.lost, link.ErrLost) {
+			t.Error("it was told that its session has ended")
+		}
 	})
 }

@@ -37,9 +37,31 @@ type Suite struct {
 func (s *Suite) Run(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"publish": s.publish, "subscribe": s.subscribe, "refused connections": s.refusedConnections, "no connection": s.noConnection,
-		"answers to CONNECT": s.answersToConnect, "the last words of a target that hangs up": s.lastWords,
+		"a transport that is not there in time": s.dialledTooLong, "answers to CONNECT": s.answersToConnect, "the last words of a target that hangs up": s.lastWords,
 	} {
 		t.Run(name, test)
+	}
+}
+
+// slowProxy is the error of a transport that knows who did not answer in time.
+type slowProxy struct{}
+
+func (slowProxy) Error() string  { return "dial proxy: timed out" }
+func (slowProxy) Reason() string { return "the proxy does not answer in time" }
+func (slowProxy) Unwrap() error  { return context.DeadlineExceeded }
+
+// dialledTooLong holds drivers to what their transport says of a time that is over.
+func (s *Suite) dialledTooLong(t *testing.T) {
+	for want, known := range map[string]error{"the proxy does not answer in time": slowProxy{}, reason.NoAnswer: errors.New("another")} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		_, err := s.Driver().Connect(ctx, link.Options{ClientID: "dev", Handler: func(link.Message) {}, Dial: func(ctx context.Context) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, known
+		}})
+		cancel()
+		if reason.Of(err) != want || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v; want %s", err, want)
+		}
 	}
 }
 
@@ -50,6 +72,7 @@ type Broker struct {
 	mute    bool // answers nothing but CONNECT
 	refuse  byte // return code of SUBACK
 	codes   int  // in a SUBACK; one when 0
+	grant   byte // the quality of service in them
 
 	mu       sync.Mutex
 	username string
@@ -111,7 +134,7 @@ func (b *Broker) answer(p mqtt.Packet) []byte {
 		if b.mute {
 			return nil
 		}
-		code := byte(0)
+		code := b.grant
 		if b.refuse != 0 {
 			code = b.refuse
 		}
@@ -286,7 +309,7 @@ func (s *Suite) publish(t *testing.T) {
 }
 
 func (s *Suite) subscribe(t *testing.T) {
-	s.in(t, "messages arrive", &Broker{}, func(t *testing.T, b *Broker, c *connection) {
+	s.in(t, "messages arrive", &Broker{grant: 2}, func(t *testing.T, b *Broker, c *connection) {
 		if err := c.subscribe(link.Filter{Topic: "a/#", QoS: 1}); err != nil {
 			t.Fatal(err)
 		}
@@ -308,6 +331,15 @@ func (s *Suite) subscribe(t *testing.T) {
 	} {
 		s.in(t, want, &Broker{refuse: code}, func(t *testing.T, _ *Broker, c *connection) {
 			if err := c.subscribe(link.Filter{Topic: "a"}); !errors.Is(err, link.ErrSubscription) || reason.Of(err) != want {
+				t.Errorf("subscribing: %v; want %v", err, want)
+			}
+			c.Close()
+		})
+	}
+	for granted, want := range []string{"the target granted QoS 0 where QoS 1 was asked for", "", ""} {
+		s.in(t, fmt.Sprintf("granted QoS %d", granted), &Broker{grant: byte(granted)}, func(t *testing.T, _ *Broker, c *connection) {
+			err := c.subscribe(link.Filter{Topic: "a", QoS: 1})
+			if reason.Of(err) != want || err != nil && !errors.As(err, new(*link.LoweredError)) {
 				t.Errorf("subscribing: %v; want %v", err, want)
 			}
 			c.Close()

@@ -100,7 +100,7 @@ func (Driver) Connect(ctx context.Context, o link.Options) (link.Conn, error) {
 	case <-ctx.Done():
 		c.giveUp()
 		<-token.Done() // with its transport closed the client gives up
-		return nil, fmt.Errorf("connecting: %w", context.Cause(ctx))
+		return nil, link.ConnectError(ctx, dialErr)
 	}
 	if err := token.Error(); err != nil {
 		c.giveUp()
@@ -266,12 +266,19 @@ func (c *conn) subscribe(topics map[string]byte) error {
 	case <-c.gone:
 		return c.because(link.ErrLost)
 	}
-	for _, code := range token.Result() {
-		if code > 2 {
-			return &link.SubscriptionError{Code: code}
+	if err := token.Error(); err != nil {
+		for _, code := range token.Result() {
+			if code > 2 {
+				return &link.SubscriptionError{Code: code}
+			}
 		}
+		return c.because(err)
 	}
-	return c.because(token.Error())
+	var asked, codes []byte
+	for topic, code := range token.Result() {
+		asked, codes = append(asked, topics[topic]), append(codes, code)
+	}
+	return link.Granted(asked, codes)
 }
 
 // because is the error of a token: a client that is not connected any more lost its connection, whatever

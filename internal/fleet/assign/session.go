@@ -58,6 +58,9 @@ func (s *session) open(ctx context.Context) (err error) {
 	defer timer.Stop()
 	select {
 	case err = <-granted:
+		if errors.As(err, new(*link.LoweredError)) { // an answer that is lost is asked for once more
+			err = nil
+		}
 	case <-s.gone.Done():
 		err = context.Cause(s.gone)
 	case <-timer.C:

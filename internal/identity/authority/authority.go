@@ -58,6 +58,8 @@ func Parse(certs, key []byte, password string) (*Authority, error) {
 	}
 	a := &Authority{cert: all[mine], key: signer, chain: chainOf(all[mine], all)}
 	switch now := time.Now(); {
+	case len(a.chain) > pemfile.MostAbove:
+		return nil, fmt.Errorf("%w: ca: %d certificates below a root lead to it, and a device sends %d at the most", ErrAuthority, len(a.chain), pemfile.MostAbove)
 	case !a.cert.IsCA:
 		return nil, fmt.Errorf("%w: the certificate of %q may not sign others; it needs CA:TRUE", ErrAuthority, a.cert.Subject.CommonName)
 	case now.After(a.cert.NotAfter):

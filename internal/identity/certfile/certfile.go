@@ -26,6 +26,10 @@ func Load(read func(name string) ([]byte, error), certificate, key, password str
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrFiles, certificate, err)
 	}
+	if len(all)-1 > pemfile.MostAbove {
+		return nil, fmt.Errorf("%w: %s: it has %d certificates, and a device sends its own and %d above it at the most; leave out those that are not above it", ErrFiles,
+			certificate, len(all), pemfile.MostAbove)
+	}
 	if b, err = readNamed(read, key); err != nil {
 		return nil, err
 	}

@@ -51,7 +51,8 @@ func columnOf(name string) int {
 }
 
 // Parse reads a file of credentials: CSV with a header that names some of the columns client_id, username, password, certificate, key and
-// key_password, separated by commas, semicolons, tabs or |, or JSON lines with members of these names. Other columns are passed over. It is in UTF-8,
+// key_password, separated by commas, semicolons, tabs or |, or JSON lines with members of these names. Other columns are passed over, and lines that begin with #
+// before the header. It is in UTF-8,
 // or in UTF-16 with a byte-order mark. Errors match ErrFile; several are joined, one a line.
 func Parse(b []byte) ([]Row, error) {
 	b, err := table.Text(b)
@@ -120,6 +121,12 @@ func (p *parser) jsonLines(b []byte) {
 			continue
 		}
 		goOn, found, well := true, false, true
+		if twice := repeated(text); twice != "" {
+			if !p.fail(line, "it has %s twice; which of them holds is not known, so give one", twice) {
+				return
+			}
+			continue
+		}
 		r := Row{Line: line}
 		var members map[string]any
 		if json.Unmarshal(text, &members) != nil { // the error may hold a password
@@ -159,7 +166,7 @@ func (p *parser) csv(b []byte) {
 		return
 	}
 	r := table.Reader(rest, separator)
-	r.FieldsPerRecord, r.Comment = -1, '#'
+	r.FieldsPerRecord = -1 // and no comments: what begins with # is a device's client id, or password
 	var columns []int
 	for {
 		row, err := r.Read()
@@ -181,6 +188,12 @@ func (p *parser) csv(b []byte) {
 			}
 			continue
 		}
+		if len(row) != len(columns) && strings.HasPrefix(row[0], "#") {
+			if !p.fail(line, "comments stand before the header, as a client id may begin with #; remove the line, or give it %d fields", len(columns)) {
+				return
+			}
+			continue
+		}
 		if len(row) != len(columns) {
 			if !p.fail(line, "it has %d fields, and the header names %d", len(row), len(columns)) {
 				return
@@ -197,6 +210,29 @@ func (p *parser) csv(b []byte) {
 			return
 		}
 	}
+}
+
+// repeated is a column that two members of a JSON object name, however they write it; "" for none, and for what is no object.
+func repeated(text []byte) string {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return ""
+	}
+	var seen []int
+	for d.More() {
+		name, err := d.Token()
+		var value json.RawMessage
+		if err != nil || d.Decode(&value) != nil {
+			return ""
+		}
+		s, _ := name.(string)
+		column := columnOf(s)
+		if column >= 0 && slices.Contains(seen, column) {
+			return names[column]
+		}
+		seen = append(seen, column)
+	}
+	return ""
 }
 
 // header is which column each field of a row is of, -1 for another; nil when the row is no header.

@@ -15,7 +15,7 @@ func TestParse(t *testing.T) {
 		"semicolons":       "client_id;username;password\na;u;p,1\nb;;p2\n",
 		"tabs and CRLF":    "client_id\tusername\tpassword\r\na\tu\tp,1\r\nb\t\tp2",
 		"told separator":   "sep=;\nclient_id;username;password\na;u;p,1\nb;;p2\n",
-		"another order":    "\ufeff# made today\n\nPassword;plant;Client-ID;username\np,1;x;a;u\n\n# the other\np2;y;b;\n",
+		"another order":    "\ufeff# made today\n\nPassword;plant;Client-ID;username\np,1;x;a;u\n\np2;y;b;\n",
 		"UTF-16":           "\xff\xfe" + strings.Join(strings.Split("client_id;username;password\na;u;p,1\nb;;p2\n", ""), "\x00") + "\x00",
 		"JSON lines":       `{"client_id":"a","username":"u","password":"p,1"}` + "\n\n" + `{"clientId":"b","password":"p2","plant":7}`,
 		"a mark, and JSON": "\ufeff" + `{"client_id":"a","username":"u","password":"p,1"}` + "\n" + `{"client_id":"b","username":"","password":"p2"}`,
@@ -29,6 +29,9 @@ func TestParse(t *testing.T) {
 		}
 	}
 	got, err := Parse([]byte("certificate,key,key_password\na.pem,a.key,hush\nb.pem,b.key,\n"))
+	if rows, err := Parse([]byte("# all\nusername,password\n#1,hush\nb,#2\n")); err != nil || len(rows) != 2 || rows[0].Username != "#1" || rows[1].Password != "#2" {
+		t.Errorf("what begins with #: %+v, %v", rows, err)
+	}
 	if err != nil || len(got) != 2 || got[0] != (Row{Line: 2, Certificate: "a.pem", Key: "a.key", KeyPassword: "hush"}) || got[1].Line != 3 {
 		t.Errorf("certificates: %+v, %v", got, err)
 	}
@@ -53,6 +56,9 @@ func TestMistakes(t *testing.T) {
 		"quotes":         {"client_id,password\n\"a,hush\n", "line "},
 		"Latin-1":        {"client_id,password\n\xe9,hush\n", "line 2: the byte 0xE9 is not UTF-8"},
 		"JSON":           {`{"client_id":"a"}` + "\nhush", "line 2: it is no JSON object"},
+		"a comment":      {"client_id,password\na,hush\n# hush\n", "line 3: comments stand before the header"},
+		"JSON twice":     {`{"client_id":"a","password":"hush","password":"hush2"}`, "line 1: it has password twice"},
+		"JSON two ways":  {`{"client_id":"a","clientId":"hush"}`, "line 1: it has client_id twice"},
 		"JSON number":    {`{"client_id":"a","password":12345}`, "line 1: password is no text; write it in quotes"},
 		"JSON others":    {`{"id":"hush"}`, "line 1: it has none of client_id"},
 		"separators":     {"client_id,a;password\n1,2;3\n", "line 1: its names could be separated by commas or by semicolons"},

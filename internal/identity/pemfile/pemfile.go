@@ -12,6 +12,9 @@ import (
 	"github.com/twinfleet/twinfleet/internal/table"
 )
 
+// MostAbove is how many certificates above its own a device may send: far more than there are, and as many as is handed on to other machines.
+const MostAbove = 16
+
 // Certificates reads the certificates of a file in PEM: in UTF-8, or in UTF-16 with a byte-order mark.
 func Certificates(b []byte) ([]*x509.Certificate, error) {
 	text, err := table.Text(b)

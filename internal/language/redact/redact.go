@@ -43,16 +43,37 @@ func under(key string, n *yaml.Node, secretKeys []string) *yaml.Node {
 
 // text is a value without what is secret in it, which may be all of it.
 func text(value string, secret bool) string {
-	if secret && !regexp.MustCompile(variable).MatchString(value) {
-		return hidden
+	if secret {
+		return conceal(value)
 	}
-	value = regexp.MustCompile(`(SharedAccess(?:Key|Signature))=[^;$]+`).ReplaceAllString(value, "$1="+hidden)
-	value = regexp.MustCompile(`://[^/@:\s]*:[^/@\s]+@`).ReplaceAllStringFunc(value, withoutPassword)
+	if m := otherwise.FindStringSubmatch(value); m != nil {
+		return m[1] + text(m[2], false) + "}"
+	}
+	value = sharedAccess.ReplaceAllStringFunc(value, func(pair string) string {
+		name, secret, _ := strings.Cut(pair, "=")
+		return name + "=" + conceal(secret)
+	})
+	value = userinfo.ReplaceAllStringFunc(value, withoutPassword)
 	return withoutQuery(value)
 }
 
-// variable matches what the environment fills, all of it.
-const variable = `^\$\{[^}]*\}$`
+var (
+	variable     = regexp.MustCompile(`^\$\{[A-Za-z0-9_]+(?::-)?\}$`)     // what the environment fills, all of it
+	otherwise    = regexp.MustCompile(`^(\$\{[A-Za-z0-9_]+:-)([^}]+)\}$`) // likewise, with a text that holds where it does not
+	sharedAccess = regexp.MustCompile(`SharedAccess(?:Key|Signature)=(?:\$\{[^}]*\}|[^;])+`)
+	userinfo     = regexp.MustCompile(`://(?:\$\{[^}]*\}|[^/@:\s])*:(?:\$\{[^}]*\}|[^/@\s])+@`)
+)
+
+// conceal hides a secret: of what the environment fills, the text that holds where it does not.
+func conceal(secret string) string {
+	if variable.MatchString(secret) {
+		return secret
+	}
+	if m := otherwise.FindStringSubmatch(secret); m != nil {
+		return m[1] + hidden + "}"
+	}
+	return hidden
+}
 
 // scheme is a header's value that the environment fills but for the scheme of the credentials (RFC 9110 section 11.4): Bearer ${TOKEN}.
 var scheme = regexp.MustCompile(`^(?:Bearer|Basic|Digest|Token) \$\{[A-Za-z0-9_]+\}$`)
@@ -65,10 +86,10 @@ func withoutPassword(info string) string {
 		user, rest = first, rest[len(first):]
 	}
 	name, password, ok := strings.Cut(strings.TrimSuffix(rest, "@"), ":")
-	if !ok || regexp.MustCompile(variable).MatchString(password) {
+	if !ok {
 		return info
 	}
-	return "://" + user + name + ":" + hidden + "@"
+	return "://" + user + name + ":" + conceal(password) + "@"
 }
 
 // withoutQuery hides the values of a URL's query, where some brokers want a token; those of the environment are names.
@@ -81,9 +102,8 @@ func withoutQuery(value string) string {
 	for i, pair := range pairs {
 		name, secret, named := strings.Cut(pair, "=")
 		switch {
-		case regexp.MustCompile(variable).MatchString(secret):
 		case named:
-			pairs[i] = name + "=" + hidden
+			pairs[i] = name + "=" + conceal(secret)
 		default:
 			pairs[i] = hidden
 		}

@@ -104,6 +104,25 @@ func TestRedact(t *testing.T) {
 	if strings.Contains(got, "cret") || !strings.Contains(got, "${TOKEN}") || !strings.Contains(got, "http://${U:-u}:${P}@h:1") || !strings.Contains(got, "${PASSWORD}") || !strings.Contains(got, "plain: text") {
 		t.Errorf("%s", got)
 	}
+	for text, want := range map[string]string{
+		"password: ${PW:-s3cret}":                      "password: ${PW:-[hidden]}",
+		"password: ${PW:-}":                            "password: ${PW:-}",
+		"password: ${PW:-s3}cret":                      "password: '[hidden]'",
+		"key: [\"${A}${B:-s3cret}\"]":                  "key: [\"[hidden]\"]",
+		"headers: {A: \"${T:-Bearer s3cret}\"}":        "headers: {A: \"${T:-[hidden]}\"}",
+		"headers: {A: \"Bearer ${T:-s3cret}\"}":        "headers: {A: \"[hidden]\"}",
+		"url: mqtt://u:${PW:-s3cret}@h":                "url: mqtt://u:${PW:-[hidden]}@h",
+		"url: mqtt://${U:-u}:${PW:-s/3@cret}@h":        "url: mqtt://${U:-u}:${PW:-[hidden]}@h",
+		"url: wss://h/mqtt?token=${T:-s3cret}&x=${X}":  "url: wss://h/mqtt?token=${T:-[hidden]}&x=${X}",
+		"hub: HostName=h;SharedAccessKey=${K:-s3cret}": "hub: HostName=h;SharedAccessKey=${K:-[hidden]}",
+		"hub: ${H:-HostName=h;SharedAccessKey=s3cret}": "hub: ${H:-HostName=h;SharedAccessKey=[hidden]}",
+		"hub: ${H:-wss://h/mqtt?token=s3cret}":         "hub: ${H:-wss://h/mqtt?token=[hidden]}",
+		"hub: HostName=h;SharedAccessKey=${K}":         "hub: HostName=h;SharedAccessKey=${K}",
+	} {
+		if got := strings.TrimSpace(dump(t, redact.Copy(parse(t, text+"\n"), "key", "password", "headers"))); got != want {
+			t.Errorf("%s is shown as %s; want %s", text, got, want)
+		}
+	}
 	if before := dump(t, root); strings.Count(before, "s3cret") != 6 {
 		t.Errorf("the file itself was changed: %s", before)
 	}
