@@ -395,8 +395,8 @@ func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 	return x, p.told
 }
 
-// stage is the number of the stage that runs.
-func (e *exchange) stage() int { return max(0, e.work.runner.Place().Stage) }
+// stage is the number of the stage that runs. It does not wait, and may be asked under any lock.
+func (e *exchange) stage() int { return max(0, e.work.runner.Number()) }
 
 // mayCount is what follows from what others have not been told in time.
 const mayCount = ": deliveries may count as lost that were not"
