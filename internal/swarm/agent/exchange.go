@@ -136,7 +136,7 @@ func (e *exchange) arrived(a fleet.Arrival) {
 	tell(p.news)
 }
 
-// listens has all others told at once that a subscriber is there, or is no more: what they send before they know is not expected to reach it.
+// listens has all others told at once how a subscriber stands: what they send before they know is not expected to reach it.
 func (e *exchange) listens(l fleet.Listener) {
 	for _, p := range e.peers {
 		p.mu.Lock()
@@ -261,6 +261,9 @@ func (e *exchange) take(x *protocol.Exchanged) error {
 	for _, l := range x.Listeners {
 		if theirs(l.Subscriber) {
 			l.At, _ = e.work.times.here(l.At)
+			if !l.Until.IsZero() {
+				l.Until, _ = e.work.times.here(l.Until)
+			}
 			f.Hears(l)
 		}
 	}
@@ -378,6 +381,9 @@ func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 	}
 	for _, l := range listeners {
 		l.At = told(l.At)
+		if !l.Until.IsZero() {
+			l.Until = told(l.Until)
+		}
 		x.Listeners = append(x.Listeners, l)
 	}
 	for _, a := range arrivals {
