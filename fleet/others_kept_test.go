@@ -84,7 +84,10 @@ func TestKeptSubscribersOfOtherParts(t *testing.T) {
 		expiry     time.Duration
 		latest     time.Duration // the slowest delivery took no less
 	}{
-		{-1, 1, link.MaxExpiry, 8 * time.Second}, {-1, 0, link.MaxExpiry, 0}, {-1, 1, 3 * time.Second, 0}, {2, 1, link.MaxExpiry, 8 * time.Second},
+		{-1, 1, link.MaxExpiry, 8 * time.Second},
+		{-1, 0, link.MaxExpiry, 0},
+		{-1, 1, 3 * time.Second, 0},
+		{2, 1, link.MaxExpiry, 8 * time.Second},
 		{1, 0, link.MaxExpiry, 0},
 	} {
 		t.Run(fmt.Sprintf("%d deliveries, QoS %d, %v", tt.deliveries, tt.qos, tt.expiry), func(t *testing.T) {
