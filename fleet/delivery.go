@@ -250,7 +250,7 @@ func (d *device) sent(m mark.Mark) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.account(d.group.kinds[m.Kind]).Sent(m.Turn)
+	return d.accounts != nil && d.accounts[m.Kind] != nil && d.accounts[m.Kind].Sent(m.Turn)
 }
 
 // forget ends the deliveries of a message that never reached the broker, as far as anyone knows.
@@ -296,7 +296,9 @@ func (d *device) sweepDeliveries(now time.Time) {
 	}
 	now = now.Add(-d.fleet.grace()) // what came by then is known
 	d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] {
-		return a.Sweep(now, func(s int, m metrics.Started) bool { return d.fleet.away(s, m, a.kind.QoS, now) })
+		return a.Sweep(now, func(s int, m metrics.Started) book.Presence {
+			return d.fleet.presence(s, m, a.kind.QoS, m.Sent.Add(d.group.Timeout))
+		})
 	})
 }
 

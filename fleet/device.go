@@ -156,7 +156,7 @@ type operation struct {
 	writes       bool   // reported properties
 	answers      int64  // $version of the desired properties that a report answers
 	twinGet      bool
-	asks         bool // a request to another device
+	asks         bool          // a request to another device
 	stays        bool          // under way when the connection is lost: the next one goes on with it
 	renews       bool          // a token in band
 	told         versions.Told // of a twin request

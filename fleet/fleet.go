@@ -250,7 +250,9 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	}
 	f.groups = append(f.groups, in)
 	f.longest = max(f.longest, g.Timeout)
-	f.addKinds(in)
+	if err := f.addKinds(in); err != nil {
+		return nil, err
+	}
 	in.asPublished = slices.ContainsFunc(f.filtersOf(in, g.First, ""), func(x link.Filter) bool { return x.RetainAsPublished && x.RetainHandling == 2 })
 	in.requests = slices.ContainsFunc(in.kinds, func(k *kind) bool { return k.Requests })
 	if g.Listens {

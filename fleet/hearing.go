@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/fleet/book"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -26,16 +27,21 @@ func (i *instant) get() (t time.Time) {
 	return t
 }
 
-// missed reports whether the subscriber may have missed what was sent at a time and was to come by another: it was not there throughout.
-func (e *ear) missed(sent, by time.Time) bool {
+// presence is whether the subscriber was there for what was sent at a time and was to come by another.
+func (e *ear) presence(sent, by time.Time) book.Presence {
 	closed := e.closed.get()
 	if until := e.until.get(); !until.IsZero() && !until.After(time.Now()) && until.After(closed) {
 		closed = until
 	}
-	if closed.After(by) {
-		return false
+	switch {
+	case closed.After(by):
+		return book.There
+	case !closed.Before(sent):
+		return book.Left
+	case !e.hears():
+		return book.Gone
 	}
-	return !e.hears() || !closed.Before(sent)
+	return book.There
 }
 
 // hears reports whether the subscriber is there, or the target keeps for it what comes.
@@ -56,16 +62,19 @@ func (f *Fleet) listening(index int, qos byte) bool {
 	return x.(*ear).hears()
 }
 
-// away reports whether a subscriber may have missed a message of a QoS by a time for not being there.
-func (f *Fleet) away(index int, message metrics.Started, qos byte, by time.Time) bool {
+// presence is whether a subscriber was there for a message of a QoS, until its time was up.
+func (f *Fleet) presence(index int, message metrics.Started, qos byte, by time.Time) book.Presence {
 	if l := f.line(index, qos); l != nil {
-		return l.missed(message.Sent, by)
+		return l.presence(message.Sent, by)
 	}
 	x, ok := f.ears.Load(index)
-	if !ok {
-		return f.cfg.Others != nil
+	switch {
+	case ok:
+		return x.(*ear).presence(message.Sent, by)
+	case f.cfg.Others != nil:
+		return book.Gone
 	}
-	return x.(*ear).missed(message.Sent, by)
+	return book.There
 }
 
 // hears notes that the device is a subscriber from now on: it has subscribed, or the target has its subscriptions.

@@ -78,11 +78,14 @@ func (d *device) underWayForGood() {
 const (
 	mostWipes = 64            // sessions that are ended at once
 	inVain    = 4 * mostWipes // tries in a row, after which a target that takes no connections is left alone
+	mostEnds  = time.Minute   // for all of them
 )
 
 // wipe ends the sessions that the target keeps of devices that have stopped, which takes a connection each. When ctx ends, or the target takes none
 // of many connections, those that are left stay.
 func (f *Fleet) wipe(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, mostEnds)
+	defer cancel()
 	var all sync.WaitGroup
 	var failed atomic.Int64 // in a row
 	room := make(chan struct{}, mostWipes)

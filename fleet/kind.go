@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -37,10 +38,16 @@ func (g *group) measures() bool {
 	return false
 }
 
+// errRequests is returned for requests without properties, which have the topic of their responses.
+var errRequests = errors.New("requests need Properties with a response topic")
+
 // addKinds resolves the kinds of messages that a group's devices send.
-func (f *Fleet) addKinds(g *group) {
+func (f *Fleet) addKinds(g *group) error {
 	all := append([]Kind{{Telemetry: g.Telemetry}}, g.Group.Kinds...)
 	for i, x := range all {
+		if x.Requests && x.Properties == nil {
+			return errRequests
+		}
 		label := metrics.KindOf(g.Name, x.Name)
 		k := &kind{Kind: x, number: i, series: f.cfg.Recorder.Series(metrics.OpTelemetry, label), draws: f.streams.payload}
 		if x.Name != "" {
@@ -56,6 +63,7 @@ func (f *Fleet) addKinds(g *group) {
 		}
 		g.kinds = append(g.kinds, k)
 	}
+	return nil
 }
 
 // withMark are properties with the mark of a message whose delivery is measured.

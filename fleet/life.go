@@ -141,6 +141,7 @@ func (d *device) next(why error, now time.Time) {
 // end is the end of the device's sessions: what is left is what it waits for.
 func (d *device) end(now time.Time) {
 	d.underWayForGood()
+	d.endPending(metrics.Unanswered) // of what has an acknowledgement, and waits for a response, the session knows nothing
 	d.hangsUp(now)
 	d.deafens(now)
 	d.closeGap(now)

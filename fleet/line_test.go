@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinfleet/twinfleet/internal/fleet/book"
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
@@ -29,8 +30,8 @@ func TestWhatIsKeptForASubscriberThatIsAway(t *testing.T) {
 			if got := f.listening(7, c.qos); got != c.there {
 				t.Errorf("there: %v; want %v", got, c.there)
 			}
-			if got := f.away(7, message, c.qos, now); got == c.there {
-				t.Errorf("it may have missed it: %v; want %v", got, !c.there)
+			if got := f.presence(7, message, c.qos, now) == book.There; got != c.there {
+				t.Errorf("it was there throughout: %v; want %v", got, c.there)
 			}
 		})
 	}

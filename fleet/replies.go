@@ -13,7 +13,10 @@ import (
 // withCorrelation are the properties of a request, with the correlation data that its response will have: it names run, device and request,
 // for others may have their responses on the same topic.
 func (d *device) withCorrelation(p *link.Properties, k *kind, request uint64) *link.Properties {
-	x := *p
+	var x link.Properties
+	if p != nil {
+		x = *p
+	}
 	x.Correlation = mark.Append(nil, d.fleet.run, mark.Mark{Device: d.index, Kind: k.number, Turn: int64(request)})
 	return &x
 }

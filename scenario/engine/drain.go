@@ -83,7 +83,7 @@ func patienceOf(sc *scenario.Scenario, x *metrics.SeriesSnapshot) time.Duration 
 			return q.Timeout
 		}
 	case x.Operation.OfDevices() && x.Operation != metrics.OpDelivery: // a message that is not delivered ends with the run
-		g := sc.Group(x.Group)
+		g := sc.Group(metrics.GroupOf(x.Group))
 		switch {
 		case g == nil:
 		case g.Overflow == "wait": // what waits for its turn is started for as long as that

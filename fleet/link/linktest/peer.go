@@ -3,6 +3,7 @@ package linktest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -143,23 +144,31 @@ func (p *peer) next() string {
 	}
 	x, err := framing.NewReader(oneByOne{p.nc}).Next()
 	if err != nil {
-		return err.Error()
+		return textOf(err)
 	}
 	switch x.Type {
 	case mqtt.PUBLISH:
 		var m mqtt.Publish
 		if err := mqtt.DecodePublish(x, &m); err != nil {
-			return err.Error()
+			return textOf(err)
 		}
 		return published(m.PacketID, m.QoS, m.Dup, string(m.Topic), m.Payload)
 	case mqtt.PUBACK, mqtt.PUBREC, mqtt.PUBREL, mqtt.PUBCOMP:
 		id, err := mqtt.DecodeAck(x.Body)
 		if err != nil {
-			return err.Error()
+			return textOf(err)
 		}
 		return acknowledged(byte(x.Type), id, 0)
 	}
 	return packets.NewControlPacket(byte(x.Type)).PacketType()
+}
+
+// textOf is an error as next has it: that of a connection which this side has closed is its end too.
+func textOf(err error) string {
+	if errors.Is(err, io.ErrClosedPipe) {
+		err = io.EOF
+	}
+	return err.Error()
 }
 
 // oneByOne reads no more than a packet has.
@@ -187,7 +196,7 @@ func acknowledged(kind byte, id uint16, code byte) string {
 func (p *peer) next5() string {
 	x, err := p.packet()
 	if err != nil {
-		return err.Error()
+		return textOf(err)
 	}
 	switch m := x.Content.(type) {
 	case *packets.Connect:

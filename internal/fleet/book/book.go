@@ -298,10 +298,20 @@ func (b *Book[T]) absent(turn int64, x *message[T], n int) []Ended[T] {
 	return []Ended[T]{e}
 }
 
-// Sweep ends the copies whose time is up. away says of a subscriber whether it was not there for a while since the message was sent, and nothing
+// Presence is whether a subscriber was there for a message.
+type Presence uint8
+
+// The ways.
+const (
+	There Presence = iota // from when it was sent until its time was up
+	Left                  // at first, and not to the end
+	Gone                  // not since before it was sent
+)
+
+// Sweep ends the copies whose time is up. presence says of a subscriber whether it was not there for a while since the message was sent, and nothing
 // was kept for it: that a copy of its own, or of its group, has not come is not the target's doing. It may be nil, and has no part in messages
 // for anyone.
-func (b *Book[T]) Sweep(now time.Time, away func(subscriber int, message T) bool) (all []Ended[T]) {
+func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T) Presence) (all []Ended[T]) {
 	var due []int64
 	for turn, x := range b.open {
 		if !x.deadline.After(now) {
@@ -311,8 +321,8 @@ func (b *Book[T]) Sweep(now time.Time, away func(subscriber int, message T) bool
 	slices.Sort(due)
 	for _, turn := range due {
 		x := b.open[turn]
-		if x.audience != nil && away != nil {
-			all = append(all, b.absent(turn, x, x.missing(func(s int) bool { return away(s, x.value) }))...)
+		if x.audience != nil && presence != nil {
+			all = append(all, b.absent(turn, x, x.missing(func(s int) Presence { return presence(s, x.value) }))...)
 		}
 		if x.left == 0 {
 			continue

@@ -134,14 +134,29 @@ func TestAbsence(t *testing.T) {
 	if k.book.Open() != 0 {
 		t.Error(k.book.Open(), "are open")
 	}
-	// Whoever of a group was away may have been the one that was sent it.
+	// Whoever of a group left may have been the one that was sent it.
+	one := func(how book.Presence) func(int, int) book.Presence {
+		return func(s int, _ int) book.Presence {
+			if s == 1 {
+				return how
+			}
+			return book.There
+		}
+	}
 	k.send(3, 0, a)
-	k.ends(k.book.Sweep(begin().Add(time.Minute), func(s int, _ int) bool { return s == 1 }),
+	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Left)),
 		book.Ended[int]{Turn: 3, Value: 3, Copies: 2, Why: book.Absent}, book.Ended[int]{Turn: 3, Value: 3, Copies: 1, Why: book.TimedOut})
 	k.counts(book.Counts{Duplicates: 1, Missing: 1})
 	// What counted as missing does no more when it turns out that the subscriber was not there.
 	k.ends(k.book.Missed(3, 0))
 	k.counts(book.Counts{Duplicates: 1})
+	// Whoever was gone before was not sent it: what a group lacks is lost.
+	k.send(4, 0, a)
+	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Gone)),
+		book.Ended[int]{Turn: 4, Value: 4, Copies: 1, Why: book.Absent}, book.Ended[int]{Turn: 4, Value: 4, Copies: 2, Why: book.TimedOut})
+	k.counts(book.Counts{Duplicates: 1, Missing: 2})
+	k.send(5, 0, a)
+	k.ends(k.book.Sweep(begin().Add(time.Minute), func(int, int) book.Presence { return book.Gone }), book.Ended[int]{Turn: 5, Value: 5, Copies: 3, Why: book.Absent})
 }
 
 // More is lost than is kept: of what is forgotten as many copies are late as were missing, and no other is counted.

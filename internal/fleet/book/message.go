@@ -178,15 +178,21 @@ func (m *message[T]) leave(subscriber int) (n int) {
 	return n
 }
 
-// missing notes which of those that have no copy were away: subscribers, and members of groups, who may have been the ones that were sent it.
-func (m *message[T]) missing(away func(subscriber int) bool) (n int) {
+// missing notes which of those that have no copy were away: subscribers, groups of which nobody was there, and groups of which a member left, who
+// may have been the one that was sent it. A member that was gone before was not.
+func (m *message[T]) missing(presence func(subscriber int) Presence) (n int) {
 	for slot, o := range m.audience.Own {
-		if !m.had.has(slot) && away(o.Subscriber) {
+		if !m.had.has(slot) && presence(o.Subscriber) != There {
 			n += m.miss(slot)
 		}
 	}
 	for i, g := range m.audience.Groups {
-		if slot := len(m.audience.Own) + i; !m.had.has(slot) && slices.ContainsFunc(g.Members, away) {
+		slot := len(m.audience.Own) + i
+		if m.had.has(slot) {
+			continue
+		}
+		left := slices.ContainsFunc(g.Members, func(s int) bool { return presence(s) == Left })
+		if left || !slices.ContainsFunc(g.Members, func(s int) bool { return presence(s) != Gone }) {
 			n += m.miss(slot)
 		}
 	}

@@ -349,7 +349,12 @@ func TestBookIsByDefinition(t *testing.T) {
 				if kind == "own" {
 					away = rapid.SliceOfNDistinct(rapid.IntRange(0, subscribers-1), 0, 2, rapid.ID).Draw(t, "away")
 				}
-				same("swept", b.Sweep(at(now), func(s int, _ int) bool { return slices.Contains(away, s) }), m.sweep(now, away))
+				same("swept", b.Sweep(at(now), func(s int, _ int) book.Presence {
+					if slices.Contains(away, s) {
+						return book.Left
+					}
+					return book.There
+				}), m.sweep(now, away))
 			},
 			"missed": func(t *rapid.T) {
 				if kind == "own" {
