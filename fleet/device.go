@@ -175,10 +175,7 @@ func newDevice(f *Fleet, g *group, place int, id string) *device {
 		d.ear = new(ear)
 		f.ears.Store(index, d.ear)
 		if g.Kept {
-			d.line = new(line)
-			for _, filter := range f.filtersOf(g, index, id) {
-				d.line.qos = max(d.line.qos, filter.QoS)
-			}
+			d.line = f.newLine(g, index, id)
 			f.lines.Store(index, d.line)
 		}
 	}

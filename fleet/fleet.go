@@ -70,7 +70,7 @@ type Fleet struct {
 	undelivered atomic.Int64    // messages that subscribers have yet to get
 	run         []byte          // of marks, with a hyphen; empty without one
 	audiences   *audience.Index // of topics; nil unless messages are for every subscriber
-	ears        sync.Map        // of this fleet's subscribers: *ear by index
+	ears        sync.Map        // of subscribers: *ear by index
 	lines       sync.Map        // of those of them whose sessions are kept: *line by index
 	publishers  sync.Map        // those whose deliveries are measured: *device by index
 	measures    bool            // that there are such

@@ -80,7 +80,8 @@ func (f *Fleet) presence(index int, message metrics.Started, qos byte, by time.T
 // hears notes that the device is a subscriber from now on: it has subscribed, or the target has its subscriptions.
 func (d *device) hears() {
 	d.everSubscribed = true
-	if d.line != nil && !d.line.open.Swap(true) {
+	returns := d.line != nil && !d.line.open.Swap(true)
+	if returns {
 		d.fleet.connected.Add(1)
 	}
 	if d.ear == nil {
@@ -91,6 +92,9 @@ func (d *device) hears() {
 	}
 	d.ear.until.set(time.Time{})
 	if d.subscribed {
+		if returns {
+			d.tellOthers(time.Now())
+		}
 		return
 	}
 	d.subscribed = true
@@ -99,14 +103,18 @@ func (d *device) hears() {
 		d.fleet.connected.Add(1)
 	}
 	d.ear.open.Store(true)
-	d.fleet.tellOthers(d.index, true, time.Now())
+	d.tellOthers(time.Now())
 }
 
 // leavesFor notes that the device is away, and until when the target keeps what comes for it; the zero time is for ever.
-func (d *device) leavesFor(until time.Time) {
-	if d.ear != nil && !until.IsZero() {
+func (d *device) leavesFor(until, now time.Time) {
+	if d.ear == nil {
+		return
+	}
+	if !until.IsZero() {
 		d.ear.until.set(until)
 	}
+	d.tellOthers(now)
 }
 
 // deafens notes that the device gets no more of what is sent, and that nothing is kept for it.
@@ -121,13 +129,21 @@ func (d *device) deafens(now time.Time) {
 	if d.line == nil {
 		d.fleet.connected.Add(-1)
 	}
-	d.fleet.tellOthers(d.index, false, now)
+	d.tellOthers(now)
 }
 
 // line is whether a subscriber whose session is kept has a connection: without one it misses messages with QoS 0, which are kept for nobody.
 type line struct {
 	ear
 	qos byte // of its subscriptions
+}
+
+func (f *Fleet) newLine(g *group, index int, id string) *line {
+	l := new(line)
+	for _, filter := range f.filtersOf(g, index, id) {
+		l.qos = max(l.qos, filter.QoS)
+	}
+	return l
 }
 
 // line is that of a subscriber whose session is kept, if it says whether it gets messages of a QoS; nil when its ear does.

@@ -97,7 +97,7 @@ func (d *device) over(lost error, now time.Time) {
 	if !d.kept || errors.Is(d.why, errStopped) {
 		d.deafens(now)
 	} else if d.subscribed {
-		d.leavesFor(d.expires(now))
+		d.leavesFor(d.expires(now), now)
 	}
 	d.next(d.why, now)
 }

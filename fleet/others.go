@@ -14,7 +14,7 @@ type Others struct {
 	// Arrived is told that a message of a device of another fleet reached a subscriber of this one: the other's Reached is to be told, in the order of
 	// each subscriber.
 	Arrived func(Arrival)
-	// Listens is told that a subscriber of this fleet gets messages from now on, or no more: Hears of all others is to be told, in the order of
+	// Listens is told how a subscriber of this fleet stands from now on: Hears of all others is to be told, in the order of
 	// each subscriber, and best at once, as messages are not expected to reach subscribers of whom nobody has told.
 	Listens func(Listener)
 	// Open reports whether messages of other fleets may be on their way to this one's subscribers, as those fleets stood at a time or later: they have
@@ -33,10 +33,12 @@ type Arrival struct {
 	At         time.Time
 }
 
-// Listener is a subscriber that gets messages from a time on, or no more.
+// Listener is how a subscriber stands from a time on.
 type Listener struct {
-	Subscriber int // index of the device
-	There      bool
+	Subscriber int       // index of the device
+	There      bool      // it gets messages, or the target keeps them for it
+	Connected  bool      // it has a connection: without one it gets none with QoS 0
+	Until      time.Time // when the target forgets what it keeps for one that is away; zero for never, and for others
 	At         time.Time
 }
 
@@ -97,33 +99,56 @@ func (f *Fleet) Reached(a Arrival) {
 	})
 }
 
-// Hears takes that a subscriber of another fleet is there, or is no more, as that one's Others.Listens was told. Until something is told of it, it is not.
+// Hears takes how a subscriber of another fleet stands, as that one's Others.Listens was told. Until something is told of it, it is not there.
 // What is told twice has no effect. It may be called from any goroutine, but for one subscriber from one at a time.
 func (f *Fleet) Hears(l Listener) {
-	g, _ := f.member(l.Subscriber)
+	g, id := f.member(l.Subscriber)
 	if g == nil || !g.Listens || g.protocol.Twins() {
 		return
 	}
 	x, _ := f.ears.LoadOrStore(l.Subscriber, new(ear))
-	switch e := x.(*ear); {
-	case l.There == e.open.Load():
-	case l.There:
-		f.subscribers.Add(1)
-		f.connected.Add(1)
-		e.open.Store(true)
-	default:
+	e := x.(*ear)
+	if until := e.until.get(); l.There && !until.IsZero() && !until.After(l.At) { // the target has forgotten what it kept
 		e.closed.set(l.At)
-		e.open.Store(false)
-		f.subscribers.Add(-1)
-		f.connected.Add(-1)
 	}
+	e.until.set(l.Until)
+	n := e.turns(l.There, l.At)
+	f.subscribers.Add(n)
+	if g.Kept {
+		x, ok := f.lines.Load(l.Subscriber)
+		if !ok {
+			x, _ = f.lines.LoadOrStore(l.Subscriber, f.newLine(g, l.Subscriber, id))
+		}
+		n = x.(*line).turns(l.Connected, l.At)
+	}
+	f.connected.Add(n)
 }
 
-// tellOthers says that a subscriber of this fleet is there, or is no more.
-func (f *Fleet) tellOthers(subscriber int, there bool, at time.Time) {
-	if o := f.cfg.Others; o != nil && o.Listens != nil {
-		o.Listens(Listener{Subscriber: subscriber, There: there, At: at})
+// turns has an ear be open, or not, from a time on. It is by how much the number of open ones grows.
+func (e *ear) turns(open bool, at time.Time) int64 {
+	switch {
+	case open == e.open.Load():
+		return 0
+	case open:
+		e.open.Store(true)
+		return 1
 	}
+	e.closed.set(at)
+	e.open.Store(false)
+	return -1
+}
+
+// tellOthers says how the device stands as a subscriber.
+func (d *device) tellOthers(at time.Time) {
+	o := d.fleet.cfg.Others
+	if o == nil || o.Listens == nil {
+		return
+	}
+	l := Listener{Subscriber: d.index, There: d.subscribed, Connected: d.subscribed && (d.line == nil || d.line.open.Load()), At: at}
+	if l.There && !l.Connected {
+		l.Until = d.ear.until.get()
+	}
+	o.Listens(l)
 }
 
 // mayCome reports whether messages may be on their way to a subscriber that leaves, and listens for the time of one message until a time.

@@ -143,6 +143,9 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 			return sc, nil, usagef("--%s: %q is none of %s", x.flag, value, strings.Join(x.choices, ", "))
 		}
 	}
+	if err := lead.Refuse(sc, s.v.GetString("on-agent-loss")); err != nil { // before anything is started
+		return sc, nil, withCode(codeUsage, err)
+	}
 	w := &swarm{}
 	again := s.v.GetString("resume") != ""
 	starting, handOver := e.starting(ctx, log)

@@ -80,6 +80,7 @@ type Crowd interface {
 	Provisioned() []fleet.Provisioned
 	Account(index int) fleet.Account
 	Deliveries() []fleet.Deliveries
+	Kept() int
 	Delivered(body []byte, at time.Time)
 	Listening(on bool)
 	// Reporters is how many devices have had a report acknowledged, and of a single one what it said last.

@@ -331,3 +331,52 @@ func TestDeliveriesOfAgentsEndAtOnce(t *testing.T) {
 		ended(t, r)
 	})
 }
+
+const keeping = `
+name: keeping
+seed: 11
+target: {hub: "mqtt://broker.example:1883", topic: "plants/{group}/{device}"}
+fleet:
+  client: lean
+  groups:
+    - {name: boards, count: 6, timeout: 20s, subscribe: {topics: ["plants/#"], qos: 1}, session: {clean: false}}
+    - {name: sensors, count: 20, timeout: 20s, telemetry: {every: 1s, qos: 1, deliveries: all, payload: {n: "{{ seq }}"}}}
+    - {name: meters, count: 10, timeout: 20s, telemetry: {every: 1s, qos: 0, deliveries: all, payload: {n: "{{ seq }}"}}}
+stages:
+  - {name: ramp, duration: 5s, devices: 100%}
+  - {name: hold, duration: 40s}
+  - {name: rest, duration: 25s, paused: true}
+`
+
+// What has QoS 1 waits for subscribers whose sessions are kept, and what has QoS 0 does not, whichever agent runs them: no absence is a loss of the broker.
+// Sessions that could not be ended are told, of all agents.
+func TestKeptSubscribersOfAgents(t *testing.T) {
+	for _, agents := range []int{0, 1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			var full atomic.Bool
+			x := &swarmed{text: keeping, agents: agents, air: &air{keeps: true, full: full.Load}}
+			during := func() {
+				time.Sleep(12 * time.Second)
+				full.Store(true)
+				x.air.cut(func(id string) bool { return strings.HasPrefix(id, "boards-") && id < "boards-000003" })
+				time.Sleep(8 * time.Second)
+				full.Store(false)
+				time.Sleep(45 * time.Second)
+				full.Store(true)
+			}
+			var going sync.WaitGroup
+			defer going.Wait()
+			going.Go(during)
+			r := x.run(t)
+			lines := strings.Join(deliveredLines(r), "\n")
+			sensors, meters := r.Totals.Find(metrics.OpDelivery, "sensors"), r.Totals.Find(metrics.OpDelivery, "meters")
+			if sensors.Count(metrics.Timeout)+meters.Count(metrics.Timeout) > 0 || sensors.Latency(false).Maximum() < 7*time.Second ||
+				sensors.Count(metrics.OK)+sensors.Dropped[metrics.DropNotConnected] != sensors.Scheduled() || meters.DroppedTotal() < 3*10*7 {
+				t.Errorf("%d agents: %s\n%s", agents, figures(r), lines)
+			}
+			if r.SessionsLeft != 6 {
+				t.Errorf("%d agents: %d sessions are left; want 6", agents, r.SessionsLeft)
+			}
+		})
+	}
+}

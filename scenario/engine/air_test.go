@@ -16,9 +16,20 @@ import (
 type air struct {
 	takes func(m link.Message, id string) []time.Duration // how long each copy takes to a subscriber; nil for 7 ms
 	mute  func() bool                                     // it takes messages, and tells nobody of them; nil for never
+	keeps bool                                            // it keeps sessions
+	full  func() bool                                     // it takes no connections; nil for never
 
-	mu    sync.Mutex
-	conns []*airConn
+	mu       sync.Mutex
+	conns    []*airConn
+	sessions map[string]*airSession // of those whose connections are no more too
+}
+
+// airSession is what it keeps for a client.
+type airSession struct {
+	filters []string
+	qos     []byte // of each
+	queue   []link.Message
+	open    bool
 }
 
 // airConn is a connection to it.
@@ -26,14 +37,42 @@ type airConn struct {
 	air     *air
 	id      string
 	handler func(link.Message)
+	kept    *airSession // nil for none
+	present bool
 
 	// Under the broker's mu.
 	over    func(error)
 	filters []string
 }
 
+func (a *air) Keeping() bool { return a.keeps }
+
 func (a *air) Connect(_ context.Context, o link.Options) (link.Conn, error) {
-	return &airConn{air: a, id: o.ClientID, handler: o.Handler}, nil
+	if a.full != nil && a.full() {
+		return nil, link.ErrLost
+	}
+	c := &airConn{air: a, id: o.ClientID, handler: o.Handler}
+	if !a.keeps {
+		return c, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if o.CleanSession {
+		delete(a.sessions, o.ClientID)
+		return c, nil
+	}
+	if a.sessions == nil {
+		a.sessions = make(map[string]*airSession)
+	}
+	if c.kept, c.present = a.sessions[o.ClientID]; !c.present {
+		c.kept = new(airSession)
+		a.sessions[o.ClientID] = c.kept
+	}
+	return c, nil
+}
+
+func (c *airConn) Greeting() link.Greeting {
+	return link.Greeting{Present: c.present, Expiry: link.MaxExpiry, QoS: 2, Retain: true, Shared: true, Wildcard: true}
 }
 
 func (c *airConn) Serve(over func(error)) {
@@ -41,12 +80,22 @@ func (c *airConn) Serve(over func(error)) {
 	defer c.air.mu.Unlock()
 	c.over = over
 	c.air.conns = append(c.air.conns, c)
+	if s := c.kept; s != nil {
+		c.filters, s.open = slices.Clone(s.filters), true
+		for _, m := range s.queue {
+			c.air.bringLocked(c, m)
+		}
+		s.queue = nil
+	}
 }
 
 func (c *airConn) Subscribe(done func(error), filters ...link.Filter) {
 	c.air.mu.Lock()
 	for _, f := range filters {
 		c.filters = append(c.filters, f.Topic)
+		if s := c.kept; s != nil {
+			s.filters, s.qos = append(s.filters, f.Topic), append(s.qos, f.QoS)
+		}
 	}
 	c.air.mu.Unlock()
 	done(nil)
@@ -57,11 +106,19 @@ func (c *airConn) Close() { c.Abort() }
 func (c *airConn) Abort() {
 	c.air.mu.Lock()
 	over := c.over
-	c.over = nil
+	c.endLocked()
 	c.air.conns = slices.DeleteFunc(c.air.conns, func(x *airConn) bool { return x == c })
 	c.air.mu.Unlock()
 	if over != nil {
 		over(nil)
+	}
+}
+
+// endLocked ends the connection. The caller holds the lock.
+func (c *airConn) endLocked() {
+	c.over = nil
+	if c.kept != nil {
+		c.kept.open = false
 	}
 }
 
@@ -74,7 +131,7 @@ func (a *air) cut(of func(id string) bool) {
 		if of(c.id) {
 			a.mu.Lock()
 			over := c.over
-			c.over = nil
+			c.endLocked()
 			a.conns = slices.DeleteFunc(a.conns, func(x *airConn) bool { return x == c })
 			a.mu.Unlock()
 			if over != nil {
@@ -110,6 +167,14 @@ func (a *air) publish(m link.Message) {
 		}
 		if own {
 			a.bringLocked(c, m)
+		}
+	}
+	for _, s := range a.sessions {
+		for i, f := range s.filters {
+			if !s.open && min(s.qos[i], m.QoS) > 0 && matches(f, m.Topic) {
+				s.queue = append(s.queue, m)
+				break
+			}
 		}
 	}
 	for _, members := range shared {

@@ -179,10 +179,10 @@ func (c *conductor) noteProvisioned() {
 	})
 }
 
-// noteSessions writes down how many sessions are left at a broker, as far as this process knows.
+// noteSessions writes down how many sessions are left at a broker, as far as is known.
 func (c *conductor) noteSessions() {
-	if f, ok := c.crowd.(interface{ Kept() int }); ok && f.Kept() > 0 {
-		c.ledger.Write(func(r *report.Run) { r.SessionsLeft = f.Kept() })
+	if n := c.crowd.Kept(); n > 0 {
+		c.ledger.Write(func(r *report.Run) { r.SessionsLeft = n })
 	}
 }
 

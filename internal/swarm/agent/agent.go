@@ -141,6 +141,7 @@ var (
 	errVersion = &bus.Error{Code: bus.Refused, Text: fmt.Sprintf("this agent speaks version %d of what runs on many machines; use the same version of the program everywhere", protocol.Version)}
 	errSession = &bus.Error{Code: bus.Conflict, Text: "no such run was begun here"}
 	errOrder   = &bus.Error{Code: bus.Conflict, Text: "something that comes before is missing"}
+	errTold    = &bus.Error{Code: bus.Conflict, Text: "its last numbers are told"}
 )
 
 // hello begins a session, unless there is one of another run.

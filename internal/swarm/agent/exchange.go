@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -25,7 +26,8 @@ type exchange struct {
 	fleet  atomic.Pointer[fleet.Fleet]
 	isOver atomic.Bool
 
-	taking sync.Mutex // one message of others at a time
+	taking sync.Mutex // one message of others at a time; protects the following field
+	closed bool       // no more of what others tell is counted
 
 	mu      sync.Mutex // protects the following fields
 	changed chan struct{}
@@ -136,7 +138,7 @@ func (e *exchange) arrived(a fleet.Arrival) {
 	tell(p.news)
 }
 
-// listens has all others told at once that a subscriber is there, or is no more: what they send before they know is not expected to reach it.
+// listens has all others told at once how a subscriber stands: what they send before they know is not expected to reach it.
 func (e *exchange) listens(l fleet.Listener) {
 	for _, p := range e.peers {
 		p.mu.Lock()
@@ -250,6 +252,8 @@ func (e *exchange) take(x *protocol.Exchanged) error {
 	switch {
 	case known, lost:
 		return nil
+	case e.closed:
+		return errTold
 	case !next:
 		return errOrder
 	}
@@ -261,6 +265,9 @@ func (e *exchange) take(x *protocol.Exchanged) error {
 	for _, l := range x.Listeners {
 		if theirs(l.Subscriber) {
 			l.At, _ = e.work.times.here(l.At)
+			if !l.Until.IsZero() {
+				l.Until, _ = e.work.times.here(l.Until)
+			}
 			f.Hears(l)
 		}
 	}
@@ -314,6 +321,9 @@ func (e *exchange) flush(ctx context.Context, p *peer) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case err != nil && p.gone(err):
+			e.untold(p)
+			return nil
 		case err != nil:
 			e.work.agent.log.Debug("what subscribers got is not told yet", "to", p.name, "error", err)
 			if err := wait.For(ctx, 2*exchangeEvery); err != nil {
@@ -322,6 +332,32 @@ func (e *exchange) flush(ctx context.Context, p *peer) error {
 		case left == 0:
 			return nil
 		}
+	}
+}
+
+// gone reports whether another agent that could not be told something, for an error, will hear no more: it has counted all that it knows.
+func (p *peer) gone(why error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var refused *bus.Error
+	return p.stands.Over && (errors.Is(why, bus.ErrNobody) || errors.As(why, &refused) && refused.Code == bus.Conflict)
+}
+
+// untold notes that another agent will not hear of what there is for it, which is dropped.
+func (e *exchange) untold(p *peer) {
+	p.mu.Lock()
+	from, some := p.stage, len(p.arrivals) > 0
+	if x := p.telling; x != nil {
+		if len(x.Arrivals) > 0 {
+			from, some = p.told, true
+		}
+		p.number = x.Number // it may have been heard: no other has its number
+	}
+	some = some && !p.lost
+	p.arrivals, p.listeners, p.telling = nil, nil, nil
+	p.mu.Unlock()
+	if some {
+		e.doubted(from, "not all that subscribers got was told other agents"+mayCount+", and duplicates may be missing")
 	}
 }
 
@@ -358,7 +394,7 @@ func (e *exchange) batch(ctx context.Context, p *peer) (left int, err error) {
 func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lost || p.stands.Over { // nobody would know what to do with it
+	if p.lost { // nobody would know what to do with it
 		p.arrivals, p.listeners, p.telling = nil, nil, nil
 		return nil, 0
 	}
@@ -378,6 +414,9 @@ func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 	}
 	for _, l := range listeners {
 		l.At = told(l.At)
+		if !l.Until.IsZero() {
+			l.Until = told(l.Until)
+		}
 		x.Listeners = append(x.Listeners, l)
 	}
 	for _, a := range arrivals {
@@ -395,8 +434,8 @@ func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 	return x, p.told
 }
 
-// stage is the number of the stage that runs.
-func (e *exchange) stage() int { return max(0, e.work.runner.Place().Stage) }
+// stage is the number of the stage that runs. It does not wait, and may be asked under any lock.
+func (e *exchange) stage() int { return max(0, e.work.runner.Number()) }
 
 // mayCount is what follows from what others have not been told in time.
 const mayCount = ": deliveries may count as lost that were not"
@@ -440,11 +479,8 @@ func (e *exchange) finish(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var all sync.WaitGroup
-	for _, p := range e.peers {
-		all.Go(func() { _ = e.flush(ctx, p) }) // who does not hear it in that time does not wait for it any more
-	}
-	all.Wait()
+	defer e.close()
+	e.tellAll(ctx)
 	e.isOver.Store(true)
 	for {
 		e.mu.Lock()
@@ -463,6 +499,26 @@ func (e *exchange) finish(ctx context.Context) {
 	if err == nil {
 		_ = e.work.agent.o.Bus.Publish(protocol.StatusSubject(e.work.session.id, e.work.agent.o.Name), b)
 	}
+}
+
+// tellAll tells others all that there is for them. Who does not hear it before ctx ends does not wait for it any more.
+func (e *exchange) tellAll(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, p := range e.peers {
+		all.Go(func() {
+			if e.flush(ctx, p) != nil {
+				e.untold(p)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// close has nothing count that others may still tell.
+func (e *exchange) close() {
+	e.taking.Lock()
+	defer e.taking.Unlock()
+	e.closed = true
 }
 
 // allOver reports whether the other agents have told all.

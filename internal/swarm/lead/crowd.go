@@ -208,6 +208,16 @@ func (l *Lead) Deliveries() (all []fleet.Deliveries) {
 	return all
 }
 
+// Kept is how many sessions are left at the target when all devices have left, as far as agents told.
+func (l *Lead) Kept() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.agents {
+		n += a.now.Kept
+	}
+	return n
+}
+
 // Delivered has nothing to do: the subscribers are devices.
 func (l *Lead) Delivered([]byte, time.Time) {}
 

@@ -33,8 +33,8 @@ func marshal(x any) ([]byte, error) {
 
 // Prepare finds the agents, gives each its part of the fleet, and returns when all are ready.
 func (l *Lead) Prepare(ctx context.Context, w engine.Work) (start time.Time, err error) {
-	if err := l.refuse(w.Scenario); err != nil {
-		return start, err
+	if err := Refuse(w.Scenario, l.o.OnLoss); err != nil {
+		return start, fmt.Errorf("%w: %w", ErrAgents, err)
 	}
 	l.work = w
 	if l.past != nil {
@@ -100,16 +100,16 @@ func (l *Lead) note(ctx context.Context, found []*agent) error {
 	return nil
 }
 
-// refuse says what cannot be run by agents.
-func (l *Lead) refuse(sc *scenario.Scenario) error {
+// Refuse says what cannot be run by agents, with a choice of Options.OnLoss; nil when all can.
+func Refuse(sc *scenario.Scenario, onLoss string) error {
 	g := measured(sc)
 	switch {
 	case g == nil:
 	case !sc.Target.Can().Topics:
-		return fmt.Errorf("%w: deliveries of group %s are read from the hub by one process; remove telemetry.deliveries, or run without agents", ErrAgents, g.Name)
-	case l.o.OnLoss == Redistribute:
-		return fmt.Errorf("%w: deliveries of group %s are lost with the agent that sent them, and no other can take its devices over; use --on-agent-loss fail or "+
-			"continue, or remove deliveries", ErrAgents, g.Name)
+		return fmt.Errorf("deliveries of group %s are read from the hub by one process; remove telemetry.deliveries, or run without agents", g.Name)
+	case onLoss == Redistribute:
+		return fmt.Errorf("deliveries of group %s are lost with the agent that sent them, and no other can take its devices over; use --on-agent-loss fail or "+
+			"continue, or remove deliveries", g.Name)
 	}
 	return nil
 }

@@ -24,7 +24,21 @@ type Exchanged struct {
 }
 
 // exchangeVersion is the first byte of what is written.
-const exchangeVersion = 1
+const exchangeVersion = 2
+
+// How a listener stands, in a byte.
+const (
+	isThere byte = 1 << iota
+	isConnected
+	isForgotten // at a time that follows
+)
+
+func flag(set bool, x byte) byte {
+	if set {
+		return x
+	}
+	return 0
+}
 
 // AppendTo writes it. An arrival takes some 10 bytes.
 func (x *Exchanged) AppendTo(b []byte) []byte {
@@ -36,12 +50,12 @@ func (x *Exchanged) AppendTo(b []byte) []byte {
 	var last int64
 	for _, l := range x.Listeners {
 		b = binary.AppendUvarint(b, uint64(l.Subscriber))
-		there := byte(0)
-		if l.There {
-			there = 1
-		}
-		b = append(b, there)
+		how := flag(l.There, isThere) | flag(l.Connected, isConnected) | flag(!l.Until.IsZero(), isForgotten)
+		b = append(b, how)
 		b, last = appendTime(b, l.At, last)
+		if !l.Until.IsZero() {
+			b, last = appendTime(b, l.Until, last)
+		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(x.Arrivals)))
 	for _, a := range x.Arrivals {
@@ -72,7 +86,7 @@ func ReadExchanged(b []byte) (*Exchanged, error) {
 	}
 	x := &Exchanged{Run: r.text(), From: r.text(), Number: r.number(), Within: time.Duration(r.signed())}
 	for range r.count(3) {
-		x.Listeners = append(x.Listeners, fleet.Listener{Subscriber: r.index(), There: r.octet() == 1, At: r.time()})
+		x.Listeners = append(x.Listeners, r.listener())
 	}
 	for range r.count(5) {
 		x.Arrivals = append(x.Arrivals, fleet.Arrival{Publisher: r.index(), Kind: r.index(), Turn: int64(r.index()), Subscriber: r.index(), At: r.time()})
@@ -88,6 +102,17 @@ type reader struct {
 	left []byte
 	last int64 // time
 	bad  bool
+}
+
+func (r *reader) listener() (l fleet.Listener) {
+	l.Subscriber = r.index()
+	how := r.octet()
+	r.bad = r.bad || how >= isForgotten<<1
+	l.There, l.Connected, l.At = how&isThere != 0, how&isConnected != 0, r.time()
+	if how&isForgotten != 0 {
+		l.Until = r.time()
+	}
+	return l
 }
 
 func (r *reader) octet() (x byte) {

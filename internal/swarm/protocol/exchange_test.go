@@ -20,7 +20,11 @@ func exchanged() *rapid.Generator[*protocol.Exchanged] {
 			Within: time.Duration(rapid.Int64().Draw(t, "within")),
 		}
 		for range rapid.IntRange(0, 5).Draw(t, "listeners") {
-			x.Listeners = append(x.Listeners, fleet.Listener{Subscriber: index.Draw(t, "subscriber"), There: rapid.Bool().Draw(t, "there"), At: at.Draw(t, "at")})
+			l := fleet.Listener{Subscriber: index.Draw(t, "subscriber"), There: rapid.Bool().Draw(t, "there"), Connected: rapid.Bool().Draw(t, "connected"), At: at.Draw(t, "at")}
+			if rapid.Bool().Draw(t, "forgotten") {
+				l.Until = at.Draw(t, "until")
+			}
+			x.Listeners = append(x.Listeners, l)
 		}
 		for range rapid.IntRange(0, 5).Draw(t, "arrivals") {
 			x.Arrivals = append(x.Arrivals, fleet.Arrival{
@@ -53,9 +57,9 @@ func TestExchanged(t *testing.T) {
 func FuzzExchanged(f *testing.F) {
 	at := time.Unix(0, 1_800_000_000_000_000_000)
 	f.Add([]byte{})
-	f.Add([]byte{1, 0, 0, 1, 0, 0, 0xff, 0xff, 0xff, 0x7f})
+	f.Add([]byte{2, 0, 0, 1, 0, 0, 0xff, 0xff, 0xff, 0x7f})
 	f.Add((&protocol.Exchanged{
-		Run: "r", From: "agent-1", Number: 7, Within: time.Millisecond, Listeners: []fleet.Listener{{Subscriber: 3, There: true, At: at}},
+		Run: "r", From: "agent-1", Number: 7, Within: time.Millisecond, Listeners: []fleet.Listener{{Subscriber: 3, There: true, At: at, Until: at.Add(time.Hour)}},
 		Arrivals: []fleet.Arrival{{Publisher: 1, Turn: 12, Subscriber: 3, At: at.Add(time.Second)}},
 	}).AppendTo(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {

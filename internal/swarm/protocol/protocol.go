@@ -290,9 +290,10 @@ type Now struct {
 	Adopted map[string][]fleet.Provisioned `json:"adopted,omitempty"`
 	Clock   report.Clock                   `json:"clock"`
 	Control report.Control                 `json:"control"`
-	CPU     float64                        `json:"cpu,omitempty"` // processors in use in the last second
-	Lag     time.Duration                  `json:"lag,omitempty"` // by which operations started late then by the agent's own doing, 99th percentile
-	Own     int                            `json:"own"`           // devices that were its own
+	CPU     float64                        `json:"cpu,omitempty"`  // processors in use in the last second
+	Lag     time.Duration                  `json:"lag,omitempty"`  // by which operations started late then by the agent's own doing, 99th percentile
+	Own     int                            `json:"own"`            // devices that were its own
+	Kept    int                            `json:"kept,omitempty"` // of their sessions, as fleet.Fleet.Kept has it
 	// Stopped says that the devices left before the plan said so; nil when they did not.
 	Stopped *Stopped `json:"stopped,omitempty"`
 	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -28,6 +29,8 @@ type Runner struct {
 	o    Options
 	crew *crew.Crew
 	log  *slog.Logger
+
+	number atomic.Int64 // at.Stage, for who may not wait
 
 	mu     sync.Mutex // protects the following fields
 	plan   []order    // that is not carried out yet, in the order of their times
@@ -63,7 +66,9 @@ func New(o Options) (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the devices: %w", err)
 	}
-	return &Runner{o: o, crew: c, log: o.Crew.Logger, news: make(chan struct{}, 1), at: Place{Stage: -1}}, nil
+	r := &Runner{o: o, crew: c, log: o.Crew.Logger, news: make(chan struct{}, 1), at: Place{Stage: -1}}
+	r.number.Store(-1)
+	return r, nil
 }
 
 // Fleet is the devices.
@@ -75,6 +80,9 @@ func (r *Runner) Place() Place {
 	defer r.mu.Unlock()
 	return r.at
 }
+
+// Number is Place.Stage. It never waits: it may be asked on the goroutines of devices, which who holds the lock may wait for.
+func (r *Runner) Number() int { return int(r.number.Load()) }
 
 // Stage has the stage of a number begin at a time, at which the one before ends. What has been told before does nothing.
 func (r *Runner) Stage(number int, at time.Time) {
@@ -202,6 +210,7 @@ func (r *Runner) enter(ctx context.Context, number int, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.stage, r.at = stage, Place{Stage: number, Began: at}
+	r.number.Store(int64(number))
 	r.end = func() {
 		cancel()
 		stage.End()

@@ -64,6 +64,10 @@ func TestAgentsDiffer(t *testing.T) {
 	if !slices.Contains(got.Doubts, "in the second run the clock of agent agent-4 is known to ±80.0ms: freshness is uncertain by as much") {
 		t.Errorf("doubts %q", got.Doubts)
 	}
+	after.Run.Freshness, after.Run.Deliveries = nil, new(report.Deliveries)
+	if got := remarks.Of(before, after, [2]string{}); !slices.Contains(got.Doubts, "in the second run the clock of agent agent-4 is known to ±80.0ms: deliveries are uncertain by as much") {
+		t.Errorf("doubts %q", got.Doubts)
+	}
 	before.Run.Agents = reporttest.Agents(4)
 	if got := remarks.Of(before, after, [2]string{}); len(got.Notes) != 0 {
 		t.Errorf("notes %q", got.Notes)

@@ -85,10 +85,10 @@ func (c *Remarks) state(i int, h *report.History) {
 		}
 		c.Doubt(text)
 	}
-	if r.Freshness != nil {
+	if what := clocked(r); what != "" {
 		for n := range r.Agents {
 			if a := &r.Agents[n]; a.Clock.Unsure() {
-				c.Doubt(fmt.Sprintf("in the %s run the clock of agent %s is known to ±%s: freshness is uncertain by as much", Which(i), a.Name, human.Duration(a.Clock.Uncertainty)))
+				c.Doubt(fmt.Sprintf("in the %s run the clock of agent %s is known to ±%s: %s uncertain by as much", Which(i), a.Name, human.Duration(a.Clock.Uncertainty), what))
 				break
 			}
 		}
@@ -96,6 +96,19 @@ func (c *Remarks) state(i int, h *report.History) {
 	if g := r.Generator; r.Outcome == report.Saturated && (g == nil || len(g.Stages) == 0) {
 		c.Unfit = append(c.Unfit, "in the "+Which(i)+" run the generator was the bottleneck: its figures are not the target's")
 	}
+}
+
+// clocked is what of a run was measured by the clocks of several agents, with its verb; empty when nothing was.
+func clocked(r *report.Run) string {
+	switch {
+	case r.Freshness != nil && r.Deliveries != nil:
+		return "freshness and deliveries are"
+	case r.Freshness != nil:
+		return "freshness is"
+	case r.Deliveries != nil:
+		return "deliveries are"
+	}
+	return ""
 }
 
 // NotAsAsked says why the figures of a stage are not the target's; empty when they are.
