@@ -25,6 +25,13 @@ func (a *accuser) add(c fleet.Contradiction) {
 	a.found = append(a.found, c)
 }
 
+// all is what was found so far.
+func (a *accuser) all() []fleet.Contradiction {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.found)
+}
+
 // kinds are what was found so far, sorted, and forgets it.
 func (a *accuser) kinds() []string {
 	a.mu.Lock()
@@ -52,7 +59,7 @@ func TestLoweredQoS(t *testing.T) {
 		}
 		to(t, f, 2, 0)
 		time.Sleep(time.Second)
-		if got := a.found; len(got) != 1 || got[0].Kind != fleet.LoweredQoS || got[0].Detail != "boards: QoS 0 where QoS 1 was asked for" {
+		if got := a.all(); len(got) != 1 || got[0].Kind != fleet.LoweredQoS || got[0].Detail != "boards: QoS 0 where QoS 1 was asked for" {
 			t.Errorf("%+v", got)
 		}
 		if n := f.Counts()[fleet.StateConnected]; n != 2 || rec.Snapshot().Find(metrics.OpSubscribe, "boards").Count(metrics.OK) != 2 {
