@@ -1,7 +1,6 @@
 package scenario
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,7 +95,7 @@ func (r *reader) validateFans(s *Scenario) {
 		}
 		switch {
 		case k.Deliveries == EverySubscriber && k.fan.most == 0:
-			fail(path, g.place, "nobody in this run subscribes to %s; give a group such a topic in subscribe, or remove deliveries", k.topicOf(s))
+			fail(path, g.place, "nobody in this run subscribes to %s; give a group such a topic in subscribe, or remove deliveries", k.TopicOf(&s.Target))
 		case k.Deliveries > 0 && k.fan.most < n:
 			fail(path, g.place, "%d subscribers are to get each message, but by their topics %g do; write deliveries: all, or other topics", k.Deliveries, k.fan.most)
 		case k.Deliveries > 0 && k.fan.least > n:
@@ -121,7 +120,7 @@ func (r *reader) validateResponders(s *Scenario) {
 		case len(s.groupsThat(responds)) == 0:
 			r.WarnAt(path, g.place, "no group of this run responds (subscribe: {respond: true}): unless another program does, no request is answered")
 		case s.fanOf(index, g, k, first).most == 0:
-			r.WarnAt(path, g.place, "no group of this run that responds subscribes to %s: unless another program does, no request is answered", k.topicOf(s))
+			r.WarnAt(path, g.place, "no group of this run that responds subscribes to %s: unless another program does, no request is answered", k.TopicOf(&s.Target))
 		}
 	})
 }
@@ -140,7 +139,7 @@ func (s *Scenario) fanOf(index *audience.Index, g *Group, k *Kind, first int) fa
 // fanBy is fanOf by n devices.
 func (s *Scenario) fanBy(index *audience.Index, g *Group, k *Kind, first, n int) fan {
 	var x fan
-	template := cmp.Or(k.Topic, s.Target.Topic)
+	template := k.TopicOf(&s.Target)
 	named := strings.Contains(template, "{device}")
 	for j := range n {
 		i, id := j*g.Count/n, ""

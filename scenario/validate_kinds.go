@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -143,17 +144,12 @@ func (r *reader) validateDeliveries(path string, g *Group, k *Kind, s *Scenario)
 	case k.Deliveries > listeners:
 		r.FailAt(path, g.place, "%d subscribers are to get each message, but the groups with subscribe have %d devices", k.Deliveries, listeners)
 	case k.Deliveries == EverySubscriber && listeners == 0:
-		r.FailAt(path, g.place, "nobody in this run subscribes; give a group subscribe: {topics: [%q]}", k.topicOf(s))
+		r.FailAt(path, g.place, "nobody in this run subscribes; give a group subscribe: {topics: [%q]}", k.TopicOf(&s.Target))
 	}
 }
 
-// topicOf is the template of the topic that messages of the kind go to.
-func (k *Kind) topicOf(s *Scenario) string {
-	if k.Topic != "" {
-		return k.Topic
-	}
-	return s.Target.Topic
-}
+// TopicOf is the template of the topic that messages of the kind go to: its own, or the target's.
+func (k *Kind) TopicOf(t *target.Target) string { return cmp.Or(k.Topic, t.Topic) }
 
 // shared begins a filter that is a shared subscription (MQTT 5 section 4.8.2).
 const shared = "$share/"

@@ -1,7 +1,6 @@
 package crew
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
@@ -67,7 +66,7 @@ func (f filler) telemetry(k *scenario.Kind) fleet.Telemetry {
 	if !f.of.Target.Can().Topics {
 		return t
 	}
-	if topic := cmp.Or(k.Topic, f.of.Target.Topic); k.Name != "" {
+	if topic := k.TopicOf(&f.of.Target); k.Name != "" {
 		t.Topic = func(d protocol.Device) string { return f.fill(topic, d) }
 	}
 	if x := &k.Telemetry.Properties; x.ReplyTo != "" || x.ContentType != "" || x.Text || x.Expiry > 0 || len(x.User) > 0 {

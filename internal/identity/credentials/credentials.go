@@ -51,9 +51,8 @@ func columnOf(name string) int {
 }
 
 // Parse reads a file of credentials: CSV with a header that names some of the columns client_id, username, password, certificate, key and
-// key_password, separated by commas, semicolons, tabs or |, or JSON lines with members of these names. Other columns are passed over, and lines that begin with #
-// before the header. It is in UTF-8,
-// or in UTF-16 with a byte-order mark. Errors match ErrFile; several are joined, one a line.
+// key_password, separated by commas, semicolons, tabs or |, or JSON lines with members of these names. Other columns are passed over, as are lines
+// that begin with # before the header. It is in UTF-8, or in UTF-16 with a byte-order mark. Errors match ErrFile; several are joined, one a line.
 func Parse(b []byte) ([]Row, error) {
 	b, err := table.Text(b)
 	var at *table.Error
