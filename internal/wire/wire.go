@@ -42,6 +42,7 @@ type Conn struct {
 	over       error  // why nothing more is sent; nil while it lives
 	out        []byte // that the writer has yet to write
 	writing    bool   // there is a writer
+	said       bool   // all that was sent before Leave is written
 	left       error  // why the connection ends when all is written; nil while it stays
 }
 
@@ -154,6 +155,7 @@ func (c *Conn) leave() {
 	if c.over != nil {
 		return
 	}
+	c.said = c.owed() == 0
 	if c.unwatch != nil && c.bottom != c.nc {
 		c.unwatch()
 		c.nc.Close() // says goodbye in its own words, where there are some
@@ -188,11 +190,12 @@ func (c *Conn) Send(build func([]byte) []byte) {
 func (c *Conn) write() {
 	c.Lock()
 	defer c.Unlock()
+	var err error
 	for len(c.out) > 0 && c.over == nil {
 		b := c.out
 		c.out = nil
 		c.Unlock()
-		_, err := c.nc.Write(b)
+		_, err = c.nc.Write(b)
 		c.Lock()
 		if err != nil {
 			c.End(err)
@@ -201,6 +204,7 @@ func (c *Conn) write() {
 	c.writing = false
 	if c.left != nil {
 		c.leave()
+		c.said = err == nil && len(c.out) == 0 // also when the other side, which heard it, ended the connection before this
 	}
 }
 
@@ -210,8 +214,9 @@ func (c *Conn) Full() bool { return c.owed() > mostKept }
 // Swamped reports whether a target that does not read is owed so much that it is not even answered any more. The caller holds the lock.
 func (c *Conn) Swamped() bool { return c.owed() > mostOwed }
 
-// Forgets reports whether Leave would end the connection before the target has taken what it is owed. The caller holds the lock.
-func (c *Conn) Forgets() bool { return c.quick != nil && c.quick.Kept() > 0 }
+// Said reports whether all that was sent before Leave was written to the transport; false without Leave. It is final when the owner is
+// told that the connection is finished. The caller holds the lock.
+func (c *Conn) Said() bool { return c.said }
 
 // owed is how many bytes the target has yet to take. The caller holds the lock.
 func (c *Conn) owed() int {

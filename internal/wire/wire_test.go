@@ -109,3 +109,66 @@ func TestFull(t *testing.T) {
 		far.Close()
 	})
 }
+
+// hasty is a transport on which the other side ends the connection as soon as it has what was written, and that is read before the write
+// returns.
+type hasty struct {
+	net.Conn
+	heard, read chan struct{}
+	fails       error
+}
+
+func (h *hasty) Write(b []byte) (int, error) {
+	close(h.heard)
+	<-h.read
+	synctest.Wait() // the owner knows
+	return len(b), h.fails
+}
+
+func (h *hasty) Read([]byte) (int, error) {
+	<-h.heard
+	defer close(h.read)
+	return 0, io.EOF
+}
+
+func (h *hasty) Close() error { return nil }
+
+func (h *hasty) SetWriteDeadline(time.Time) error { return nil }
+
+// What was said before the end is known to be said, whoever ended the connection then; what failed, or was never written, is not.
+func TestSaid(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fails error
+		more  bool
+		want  bool
+	}{
+		"all was written":            {want: true},
+		"the write failed":           {fails: io.ErrClosedPipe},
+		"some had yet to be written": {more: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &hasty{heard: make(chan struct{}), read: make(chan struct{}), fails: tt.fails}
+				o := &owner{finished: make(chan error, 2)}
+				o.Begin(h, h, o)
+				o.Lock()
+				o.Serve(&o.pollers)
+				bye := func(b []byte) []byte { return append(b, "bye"...) }
+				o.Send(bye)
+				if tt.more {
+					o.Unlock()
+					<-h.heard
+					o.Lock()
+					o.Send(bye)
+				}
+				o.Leave(errors.New("bye"), time.Second)
+				o.Unlock()
+				<-o.finished
+				if o.Lock(); o.Said() != tt.want {
+					t.Errorf("said: %v", o.Said())
+				}
+				o.Unlock()
+			})
+		})
+	}
+}

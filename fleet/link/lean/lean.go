@@ -435,7 +435,9 @@ func (c *conn) close(session bool) {
 		return
 	}
 	if c.wire.Full() {
-		c.unheard()
+		if c.more != nil {
+			c.unsaid = true
+		}
 	} else {
 		c.send(func(b []byte) []byte {
 			if session && c.v5() != nil {
@@ -447,9 +449,6 @@ func (c *conn) close(session bool) {
 		})
 	}
 	c.ours = true
-	if c.wire.Forgets() {
-		c.unheard()
-	}
 	c.wire.Leave(errOver, farewellTime)
 }
 

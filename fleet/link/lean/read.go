@@ -115,7 +115,7 @@ func (c *conn) Finished() {
 	over := c.wire.Over()
 	why := over
 	if c.ours {
-		why = c.parting(why)
+		why = c.parting()
 	}
 	left, kept := c.leave()
 	c.awaited = nil

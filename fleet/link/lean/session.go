@@ -2,7 +2,6 @@ package lean
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +14,7 @@ import (
 type more struct {
 	session *link.Session // nil for one that ends with its connection
 	lasting bool          // the target keeps the session when the connection is over
-	unsaid  bool          // it keeps it although this side ended it, as it did not take the DISCONNECT that says so
+	unsaid  bool          // it owes so much reading that the DISCONNECT that ends it was not sent
 	ending  bool          // this side ends the session with the connection
 	bytes   int           // of the messages that are kept
 	*five                 // nil for MQTT 3.1.1
@@ -44,19 +43,12 @@ const (
 	again             // it was, on a connection before; with PUBCOMP awaited, nothing is due
 )
 
-// unheard notes that the target does not hear of the end. The caller holds the lock.
-func (c *conn) unheard() {
-	if c.more != nil {
-		c.unsaid = true
-	}
-}
-
 // errUnsaid is why a session may be left whose end was to be said.
 var errUnsaid = fmt.Errorf("%w before the target took that its session ends", link.ErrLost)
 
-// parting is what is told of an end that this side wanted, and came for a reason. The caller holds the lock.
-func (c *conn) parting(why error) error {
-	if c.more != nil && c.ending && (c.unsaid || !errors.Is(why, errOver)) {
+// parting is what is told of an end that this side wanted. The caller holds the lock.
+func (c *conn) parting() error {
+	if c.more != nil && c.ending && (c.unsaid || !c.wire.Said()) {
 		return errUnsaid
 	}
 	return nil
