@@ -95,7 +95,7 @@ func TestEveryMistakeIsAProblem(t *testing.T) {
 		"menu.yaml:2:9: guests: 9 is out of range; use 1 to 8",
 		"menu.yaml:3:6: tea: expected true or false, found text",
 		`menu.yaml:5:12: dishes[0].name: "Soup" is no name; use small letters, digits and hyphens, 60 at most`,
-		"menu.yaml:5:25: dishes[0].takes: 1s is too short; use at least 1m0s",
+		"menu.yaml:5:25: dishes[0].takes: 1s is too short; use at least 1m",
 		"menu.yaml:5:29: dishes[0].name: repeated key; it stands in line 5 already",
 		"menu.yaml:6:8: sauce: expected an object, found a list",
 		"menu.yaml:7:8: order: all weights are 0; one must be above",
