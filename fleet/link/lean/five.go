@@ -20,7 +20,7 @@ type five struct {
 	maximum     int    // bytes of a packet that the target takes
 	identifiers bool   // it takes subscription identifiers
 	limit       int    // bytes of a packet that this side takes
-	receives    int    // messages with QoS above 0 that the target may have unacknowledged
+	receives    int    // messages with QoS above 0, of this connection, that the target may have unacknowledged
 	quota       int    // how many more of them this side may send
 	most        int    // what quota began with: the target's Receive Maximum
 	unsent      int    // messages among the awaited that wait for the quota
