@@ -511,7 +511,7 @@ func (s *Suite) ends5(t *testing.T) {
 	} {
 		s.five(t, "the last word is why the protocol was broken, not that of "+what, nil, kept, func(t *testing.T, p *peer, c *connection) {
 			p.send(t, []byte("\xc0\x00")) // a packet of clients
-			synctest.Wait()                // its DISCONNECT is not read yet
+			synctest.Wait()               // its DISCONNECT is not read yet
 			leave(c.Conn)
 			p.hears(t, "DISCONNECT code 129", "EOF")
 			<-c.served
