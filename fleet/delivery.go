@@ -273,7 +273,8 @@ func (d *device) forget(k *kind, turn int64) {
 func (d *device) taken(k *kind, turn int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.account(k).Acked(turn)
+	a := d.account(k)
+	d.changes(a, time.Now(), func() { a.Acked(turn) })
 }
 
 // eachAccount ends deliveries of all kinds as something says.

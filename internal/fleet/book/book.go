@@ -226,10 +226,15 @@ func (b *Book[T]) saw(turn int64, subscriber int) (outOfOrder bool) {
 	return false
 }
 
-// Acked notes that the target has acknowledged the message of a turn.
+// Acked notes that the target has acknowledged the message of a turn. What has not come of one whose time was up before is missing from now on.
 func (b *Book[T]) Acked(turn int64) {
 	if x := b.open[turn]; x != nil {
 		x.taken = true
+		return
+	}
+	if x := b.strays.kept[turn]; x != nil && x.late && !x.lost {
+		x.lost = true
+		b.counts.Missing += int64(x.lacking())
 	}
 }
 

@@ -95,6 +95,22 @@ func TestOrder(t *testing.T) {
 	k.counts(book.Counts{Duplicates: 2, Late: 1, OutOfOrder: 3})
 }
 
+// A message that the target acknowledges when its time is up is missing from then on, as far as its copies have not come.
+func TestLateAcknowledgements(t *testing.T) {
+	k := &keeper{t: t, book: book.Book[int]{Anyone: 3}}
+	k.book.Expect(book.Message[int]{Turn: 0, Deadline: begin().Add(time.Second)})
+	k.arrives(0, 0, 0, book.First, false)
+	k.book.Sweep(begin().Add(time.Minute), nil)
+	k.arrives(0, 1, 60, book.Late, false)
+	k.counts(book.Counts{Late: 1})
+	k.book.Acked(0)
+	k.book.Acked(0)
+	k.counts(book.Counts{Late: 1, Missing: 1})
+	k.arrives(0, 2, 60, book.Late, false)
+	k.book.Acked(0)
+	k.counts(book.Counts{Late: 2})
+}
+
 // A copy of one member of a group is a duplicate of the other's, unless he may have it for himself.
 func TestGroups(t *testing.T) {
 	k := &keeper{t: t}

@@ -26,7 +26,7 @@ func (s *strays[T]) keep(turn int64, m *message[T], marked int64) {
 	if len(s.kept) == mostStrays || len(s.kept) > 0 && s.slots+m.slots > mostSlots {
 		for old, m := range s.kept {
 			if m.lost {
-				s.lost.add(old, m.slots-m.filled-m.gone)
+				s.lost.add(old, m.lacking())
 			}
 		}
 		clear(s.kept)
