@@ -44,7 +44,9 @@ func TestGuesses(t *testing.T) {
 					takesOver := func() {
 						for i := range 60 {
 							time.Sleep(time.Duration(i*i*37%600+50) * time.Millisecond)
-							broker.cut(func(id string) bool { return strings.HasSuffix(id, fmt.Sprint(i%8)) || strings.HasSuffix(id, fmt.Sprint(i%8+1)) && i%3 == 0 })
+							broker.cut(func(id string) bool {
+								return strings.HasSuffix(id, fmt.Sprint(i%8)) || strings.HasSuffix(id, fmt.Sprint(i%8+1)) && i%3 == 0
+							})
 						}
 					}
 					x := &swarmed{text: fmt.Sprintf(suspecting, tt.bound), agents: agents, air: broker, watch: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
