@@ -30,6 +30,7 @@ func (d *device) account(k *kind) *account {
 	a := d.accounts[k.number]
 	if a == nil {
 		a = &account{kind: k}
+		a.Most = d.fleet.strays
 		if k.Deliveries == everySubscriber {
 			a.audience = d.fleet.audiences.Of(d.topicOf(k), d.index)
 		} else {
