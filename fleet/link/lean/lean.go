@@ -431,7 +431,7 @@ func (c *conn) Close() { c.close(false) }
 func (c *conn) close(session bool) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
-	if c.wire.Over() != nil || c.ours {
+	if c.gone() != nil {
 		return
 	}
 	if c.wire.Full() {
