@@ -26,9 +26,9 @@ const (
 	RisenVersion    ContradictionKind = "the $version of reported properties rose by more than the device's reports; does another client use its identity?"
 	FallenDesired   ContradictionKind = "the $version of desired properties fell"
 	StrangeDelivery ContradictionKind = "a message reached a subscriber to whose topics it does not belong"
-	// TakenOver is certain, as the target says so; LikelyTakenOver is told by how connections end, which may have another reason.
+	// TakenOver is certain, as the target says so; LikelyTakenOver is a guess by how connections end, which may have another reason: it is told of once.
 	TakenOver       ContradictionKind = "another client uses the client ids of this run, as the target says: does another run have the same devices?"
-	LikelyTakenOver ContradictionKind = "another client is likely to use the client ids of this run: connections end soon after they begin, again and again; does another run have the same devices?"
+	LikelyTakenOver ContradictionKind = "another client is likely to use the client ids of this run: connections end soon after they begin, again and again; does another run have the same devices, or does the target end them by itself?"
 	UnknownDelivery ContradictionKind = "a message arrived that its device never sent; does another run use the topic?"
 )
 
@@ -57,8 +57,11 @@ func (f *Fleet) contradict(c Contradiction) {
 		level = slog.LevelInfo
 	}
 	text := "the target contradicts itself"
-	if c.Kind == LoweredQoS {
+	switch c.Kind {
+	case LoweredQoS:
 		text = "the target does less than was asked for"
+	case LikelyTakenOver:
+		text = "something is likely to spoil the run"
 	}
 	f.log.Log(f.ctx, level, text, "device", c.Device, "kind", c.Kind, "detail", c.Detail)
 	if hook := f.cfg.OnContradiction; hook != nil {

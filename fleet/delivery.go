@@ -30,6 +30,7 @@ func (d *device) account(k *kind) *account {
 	a := d.accounts[k.number]
 	if a == nil {
 		a = &account{kind: k}
+		a.Most = d.fleet.strays
 		if k.Deliveries == everySubscriber {
 			a.audience = d.fleet.audiences.Of(d.topicOf(k), d.index)
 		} else {
@@ -273,7 +274,8 @@ func (d *device) forget(k *kind, turn int64) {
 func (d *device) taken(k *kind, turn int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.account(k).Acked(turn)
+	a := d.account(k)
+	d.changes(a, time.Now(), func() { a.Acked(turn) })
 }
 
 // eachAccount ends deliveries of all kinds as something says.

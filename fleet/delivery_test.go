@@ -456,6 +456,28 @@ func TestAllCopiesComeLate(t *testing.T) {
 	})
 }
 
+// What the target acknowledges when its time is up, and nobody gets, is missing.
+func TestAcknowledgedLateAndLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub()
+		h.copies = func(link.Message) int { return 0 }
+		f, rec := brokerFleet(t, h, nil)
+		to(t, f, 12, 0)
+		time.Sleep(3 * time.Second)
+		h.set(func() { h.latency = 6 * time.Second })
+		time.Sleep(5 * time.Second)
+		f.Pause(true)
+		time.Sleep(20 * time.Second)
+		f.Stop(t.Context())
+		s := rec.Snapshot()
+		balanced(t, s)
+		sent, x := s.Find(metrics.OpTelemetry, "sensors"), s.Find(metrics.OpDelivery, "sensors")
+		if d := f.Deliveries()[0]; sent.Count(metrics.Timeout) < 20 || x.Count(metrics.Timeout) != 2*sent.Started() || d.Missing != x.Count(metrics.Timeout) {
+			t.Errorf("%d of %d messages timed out, %d deliveries did: %+v", sent.Count(metrics.Timeout), sent.Started(), x.Count(metrics.Timeout), d)
+		}
+	})
+}
+
 // At the end subscribers leave last: a message that is sent while they are about to go is delivered.
 func TestSubscribersLeaveLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -282,9 +282,14 @@ func (d *device) arm() {
 		at = d.plans.timeout
 	case pausing:
 		at = d.nextInPause(d.until)
+		if forgets := d.forgets(); !forgets.IsZero() && forgets.Before(at) {
+			at = forgets
+		}
+	case connecting:
+		at = d.forgets()
 	case delivering:
 		at = d.firstDelivery(time.Now().Add(never))
-	case idle, connecting, closing:
+	case idle, closing:
 	}
 	switch {
 	case at.Equal(d.armed):

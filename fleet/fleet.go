@@ -74,6 +74,7 @@ type Fleet struct {
 	lines       sync.Map        // of those of them whose sessions are kept: *line by index
 	publishers  sync.Map        // those whose deliveries are measured: *device by index
 	measures    bool            // that there are such
+	strays      int             // of an account: book.Book.Most
 	longest     time.Duration   // time-out of a group
 }
 
@@ -168,10 +169,28 @@ func New(cfg Config) (*Fleet, error) {
 	if err := f.addAudiences(); err != nil {
 		return nil, err
 	}
+	f.strays = f.straysEach()
 	if f.publishes() {
 		cfg.Recorder.Register(func() []metrics.Figure { return DeliveryFigures(f.Deliveries()) })
 	}
 	return f, nil
+}
+
+// mostStrays is how many messages all accounts of the fleet together keep in mind, at some 300 bytes each: no fewer than 16 an account, nor more than 1024.
+const mostStrays = 1 << 18
+
+// straysEach is how many of them an account may keep.
+func (f *Fleet) straysEach() int {
+	accounts := 0
+	f.publishers.Range(func(_, x any) bool {
+		for _, k := range x.(*device).group.kinds {
+			if k.delivery != nil {
+				accounts++
+			}
+		}
+		return true
+	})
+	return max(16, min(1024, mostStrays/max(1, accounts)))
 }
 
 // publishes reports whether deliveries of messages of this fleet's own devices are measured.

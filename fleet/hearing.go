@@ -1,54 +1,11 @@
 package fleet
 
 import (
-	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/fleet/book"
 	"github.com/twinfleet/twinfleet/metrics"
 )
-
-// ear is whether a subscriber gets what the target sends. Any goroutine may ask it.
-type ear struct {
-	open   atomic.Bool
-	closed instant // when it was so last, or is since; zero for never
-	until  instant // of one that is away: when the target forgets its session; zero for never, and while it is connected
-}
-
-// instant is a time that one sets and others read. It keeps the reading of the monotonic clock: a wall clock that is set back hides no loss.
-type instant struct{ at atomic.Pointer[time.Time] }
-
-func (i *instant) set(t time.Time) { i.at.Store(&t) }
-
-func (i *instant) get() (t time.Time) {
-	if p := i.at.Load(); p != nil {
-		t = *p
-	}
-	return t
-}
-
-// presence is whether the subscriber was there for what was sent at a time and was to come by another.
-func (e *ear) presence(sent, by time.Time) book.Presence {
-	closed := e.closed.get()
-	if until := e.until.get(); !until.IsZero() && !until.After(time.Now()) && until.After(closed) {
-		closed = until
-	}
-	switch {
-	case closed.After(by):
-		return book.There
-	case !closed.Before(sent):
-		return book.Left
-	case !e.hears():
-		return book.Gone
-	}
-	return book.There
-}
-
-// hears reports whether the subscriber is there, or the target keeps for it what comes.
-func (e *ear) hears() bool {
-	until := e.until.get()
-	return e.open.Load() && (until.IsZero() || time.Now().Before(until))
-}
 
 // listening reports whether a subscriber is there for messages of a QoS, as far as this fleet knows: those of other fleets are taken to be where these do not tell.
 func (f *Fleet) listening(index int, qos byte) bool {
@@ -79,21 +36,20 @@ func (f *Fleet) presence(index int, message metrics.Started, qos byte, by time.T
 
 // hears notes that the device is a subscriber from now on: it has subscribed, or the target has its subscriptions.
 func (d *device) hears() {
+	now := time.Now()
 	d.everSubscribed = true
-	returns := d.line != nil && !d.line.open.Swap(true)
+	returns := d.line != nil && d.line.turns(true, now) > 0
 	if returns {
 		d.fleet.connected.Add(1)
 	}
 	if d.ear == nil {
 		return
 	}
-	if d.subscribed && !d.ear.hears() { // the target has forgotten what it kept
-		d.ear.closed.set(time.Now())
-	}
+	d.lapses(now)
 	d.ear.until.set(time.Time{})
 	if d.subscribed {
 		if returns {
-			d.tellOthers(time.Now())
+			d.tellOthers(now)
 		}
 		return
 	}
@@ -102,8 +58,8 @@ func (d *device) hears() {
 	if d.line == nil {
 		d.fleet.connected.Add(1)
 	}
-	d.ear.open.Store(true)
-	d.tellOthers(time.Now())
+	d.ear.turns(true, now)
+	d.tellOthers(now)
 }
 
 // leavesFor notes that the device is away, and until when the target keeps what comes for it; the zero time is for ever.
@@ -117,14 +73,32 @@ func (d *device) leavesFor(until, now time.Time) {
 	d.tellOthers(now)
 }
 
+// lapses notes that the target has forgotten the session of a device that was away for too long, if it has.
+func (d *device) lapses(now time.Time) {
+	if d.subscribed && d.ear.forgotten(now) {
+		d.deafens(now)
+	}
+}
+
+// forgets is when the target forgets the session of a device that is away; the zero time for never.
+func (d *device) forgets() time.Time {
+	if !d.subscribed {
+		return time.Time{}
+	}
+	return d.ear.until.get()
+}
+
 // deafens notes that the device gets no more of what is sent, and that nothing is kept for it.
 func (d *device) deafens(now time.Time) {
 	if !d.subscribed {
 		return
 	}
 	d.subscribed = false
-	d.ear.closed.set(now)
-	d.ear.open.Store(false)
+	if d.ear.forgotten(now) { // since then already
+		now = d.ear.until.get()
+	}
+	d.ear.turns(false, now)
+	d.ear.until.set(time.Time{})
 	d.fleet.subscribers.Add(-1)
 	if d.line == nil {
 		d.fleet.connected.Add(-1)
@@ -156,12 +130,9 @@ func (f *Fleet) line(index int, qos byte) *line {
 
 // hangsUp notes that a subscriber has no connection any more.
 func (d *device) hangsUp(now time.Time) {
-	if d.line == nil || !d.line.open.Load() {
-		return
+	if d.line != nil {
+		d.fleet.connected.Add(d.line.turns(false, now))
 	}
-	d.line.closed.set(now)
-	d.line.open.Store(false)
-	d.fleet.connected.Add(-1)
 }
 
 // there is how many subscribers are there for messages of a QoS.

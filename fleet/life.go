@@ -186,6 +186,7 @@ func (d *device) pause(now time.Time) {
 	case !now.Before(d.until):
 		d.open(d.until)
 	default:
+		d.lapses(now)
 		d.sweep(now)
 		d.countGap(now)
 	}
@@ -193,6 +194,7 @@ func (d *device) pause(now time.Time) {
 
 // connected goes on when the device's goroutine has a connection, or has none.
 func (d *device) connected(session *opened, now time.Time) {
+	d.lapses(now)
 	if session.assigned {
 		d.noteAssigned()
 	}

@@ -22,8 +22,9 @@ func TestWhatIsKeptForASubscriberThatIsAway(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f, now := new(Fleet), time.Now()
 			session, l := new(ear), &line{qos: c.subscribed}
-			session.open.Store(true)
-			l.closed.set(now.Add(-time.Minute))
+			session.turns(true, now.Add(-time.Hour))
+			l.turns(true, now.Add(-time.Hour))
+			l.turns(false, now.Add(-time.Minute))
 			f.ears.Store(7, session)
 			f.lines.Store(7, l)
 			message := metrics.Started{Sent: now.Add(-time.Second)}

@@ -108,9 +108,6 @@ func (f *Fleet) Hears(l Listener) {
 	}
 	x, _ := f.ears.LoadOrStore(l.Subscriber, new(ear))
 	e := x.(*ear)
-	if until := e.until.get(); l.There && !until.IsZero() && !until.After(l.At) { // the target has forgotten what it kept
-		e.closed.set(l.At)
-	}
 	e.until.set(l.Until)
 	n := e.turns(l.There, l.At)
 	f.subscribers.Add(n)
@@ -122,20 +119,6 @@ func (f *Fleet) Hears(l Listener) {
 		n = x.(*line).turns(l.Connected, l.At)
 	}
 	f.connected.Add(n)
-}
-
-// turns has an ear be open, or not, from a time on. It is by how much the number of open ones grows.
-func (e *ear) turns(open bool, at time.Time) int64 {
-	switch {
-	case open == e.open.Load():
-		return 0
-	case open:
-		e.open.Store(true)
-		return 1
-	}
-	e.closed.set(at)
-	e.open.Store(false)
-	return -1
 }
 
 // tellOthers says how the device stands as a subscriber.

@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +14,7 @@ import (
 )
 
 // keptParts is what becomes of messages of one sensor to two boards with sessions, one of which is away for ten seconds, in a fleet of some parts.
-func keptParts(t *testing.T, n, deliveries int, qos byte, expiry time.Duration) (account string, latest time.Duration) {
+func keptParts(t *testing.T, n, deliveries int, qos byte, expiry, timeout time.Duration) (account string, latest time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(link.V5, func(id string) []link.Filter {
 			all := boards(id)
@@ -22,7 +23,7 @@ func keptParts(t *testing.T, n, deliveries int, qos byte, expiry time.Duration) 
 			}
 			return all
 		})
-		usual := fleet.Group{Timeout: 20 * time.Second}
+		usual := fleet.Group{Timeout: timeout}
 		s, l := usual, usual
 		s.Name, s.IDs = "sensors", []string{"sensors-0"}
 		s.Telemetry = fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: deliveries}
@@ -82,22 +83,75 @@ func TestKeptSubscribersOfOtherParts(t *testing.T) {
 		deliveries int
 		qos        byte
 		expiry     time.Duration
+		timeout    time.Duration
 		latest     time.Duration // the slowest delivery took no less
 	}{
-		{-1, 1, link.MaxExpiry, 8 * time.Second},
-		{-1, 0, link.MaxExpiry, 0},
-		{-1, 1, 3 * time.Second, 0},
-		{2, 1, link.MaxExpiry, 8 * time.Second},
-		{1, 0, link.MaxExpiry, 0},
+		{-1, 1, link.MaxExpiry, 20 * time.Second, 8 * time.Second},
+		{-1, 0, link.MaxExpiry, 20 * time.Second, 0},
+		{-1, 1, 3 * time.Second, 20 * time.Second, 0},
+		{-1, 1, 3 * time.Second, 9 * time.Second, 0}, // the board is back before others know of all that came in time
+		{2, 1, link.MaxExpiry, 20 * time.Second, 8 * time.Second},
+		{2, 1, 2 * time.Second, 20 * time.Second, 0},
+		{1, 0, link.MaxExpiry, 20 * time.Second, 0},
 	} {
-		t.Run(fmt.Sprintf("%d deliveries, QoS %d, %v", tt.deliveries, tt.qos, tt.expiry), func(t *testing.T) {
-			want, _ := keptParts(t, 1, tt.deliveries, tt.qos, tt.expiry)
+		t.Run(fmt.Sprintf("%d deliveries, QoS %d, %v, %v", tt.deliveries, tt.qos, tt.expiry, tt.timeout), func(t *testing.T) {
+			want, _ := keptParts(t, 1, tt.deliveries, tt.qos, tt.expiry, tt.timeout)
 			for _, n := range []int{2, 3} {
-				got, latest := keptParts(t, n, tt.deliveries, tt.qos, tt.expiry)
-				if got != want || latest < tt.latest {
+				got, latest := keptParts(t, n, tt.deliveries, tt.qos, tt.expiry, tt.timeout)
+				if got != want || latest < tt.latest || tt.deliveries < 0 && !strings.Contains(got, "timeout 0") {
 					t.Errorf("%d parts, %v at most: %s\none fleet: %s", n, latest, got, want)
 				}
 			}
 		})
 	}
+}
+
+// Others hear late that a subscriber has left: what is sent meanwhile is not lost by the target, also when the subscriber is back, or away once more, before its
+// time is up.
+func TestSubscribersThatLeaveUnheard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBroker(link.V5, boards)
+		s, l := fleet.Group{Name: "sensors", Timeout: 20 * time.Second}, fleet.Group{Name: "boards", Timeout: 20 * time.Second, Listens: true, First: 10}
+		s.Telemetry = fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: -1}
+		for i := range 10 {
+			s.IDs = append(s.IDs, fmt.Sprintf("sensors-%d", i))
+		}
+		l.IDs, l.Backoff = []string{"boards-0"}, schedule.Backoff{Base: 2 * time.Second}
+		p, rec := &post{takes: 50 * time.Millisecond, arrived: make(chan fleet.Arrival, 10_000)}, metrics.NewRecorder(metrics.Options{})
+		for part := range 2 {
+			f, err := fleet.New(fleet.Config{
+				Seed: 1, Target: b, Driver: b, Recorder: rec, Start: time.Now(), Groups: []fleet.Group{s, l}, Mine: func(index int) bool { return index/10 == part },
+				Others: &fleet.Others{
+					Arrived: func(a fleet.Arrival) { p.arrived <- a },
+					Listens: func(l fleet.Listener) { time.AfterFunc(500*time.Millisecond, func() { p.fleets[1-part].Hears(l) }) },
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.fleets = append(p.fleets, f)
+		}
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			for a := range p.arrived {
+				p.fleets[0].Reached(a)
+			}
+		}()
+		p.each(func(f *fleet.Fleet) { to(t, f, 11, 0) })
+		time.Sleep(5 * time.Second)
+		b.drop("boards-0")
+		time.Sleep(19 * time.Second)
+		b.drop("boards-0")
+		time.Sleep(30 * time.Second)
+		p.each(func(f *fleet.Fleet) { f.Pause(true) })
+		time.Sleep(30 * time.Second)
+		p.each(func(f *fleet.Fleet) { f.Stop(t.Context()) })
+		close(p.arrived)
+		<-told
+		x, d := rec.Snapshot().Find(metrics.OpDelivery, "sensors"), p.fleets[0].Deliveries()[0]
+		if x.Count(metrics.Unanswered) < 8 || x.Count(metrics.OK) < 400 || x.Count(metrics.Timeout) != 0 || d.Missing != 0 {
+			t.Errorf("%d ok, %d unanswered, %d timed out, %+v", x.Count(metrics.OK), x.Count(metrics.Unanswered), x.Count(metrics.Timeout), d)
+		}
+	})
 }

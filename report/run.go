@@ -38,6 +38,7 @@ type Run struct {
 	Ended       time.Time `json:"ended"`                 // UTC
 	Outcome     Outcome   `json:"outcome"`               // the verdict
 	Reason      string    `json:"reason,omitempty"`      // one line that says why the outcome is not Passed
+	Suspicion   string    `json:"suspicion,omitempty"`   // what is likely to have spoiled the run, and nobody knows for sure: it has not passed; empty for nothing
 
 	Grafana string `json:"grafana,omitempty"` // address of a Grafana with twinfleet's boards; empty when none was named
 

@@ -46,6 +46,13 @@ type Evidence struct {
 func Judge(e *Evidence) {
 	e.conclude()
 	r := e.Run
+	switch {
+	case r.Suspicion == "":
+	case r.Outcome == report.Passed: // of what is likely, and not certain, nobody can say that it has
+		r.Outcome, r.Reason = report.Saturated, r.Suspicion
+	default:
+		r.Notes = append(r.Notes, r.Suspicion)
+	}
 	var left []string
 	if e.Left != nil {
 		left = append(left, e.Left.Error())

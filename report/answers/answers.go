@@ -66,7 +66,7 @@ func held(r *report.Run) Answer {
 		a.Text = "No: " + orElse(r.Reason, "a threshold was missed") + "."
 	case report.Saturated:
 		a.Mark, a.Text = findings.Warn, "Nobody knows: the load was not the one that was asked for."
-		if clocksAlone(r) {
+		if clocksAlone(r) || r.Reason == r.Suspicion && r.Suspicion != "" {
 			a.Text = "Nobody knows: " + r.Reason + "."
 		}
 	case report.Interrupted:
@@ -304,6 +304,12 @@ func believable(h *report.History) Answer {
 	}
 	if len(a.Lines) > most {
 		a.Lines = append(a.Lines[:most], fmt.Sprintf("and %d more", len(a.Lines)-most))
+	}
+	if r.Suspicion != "" {
+		a.Lines = append(a.Lines, r.Suspicion)
+		if a.Mark == findings.Good {
+			a.Mark, a.Text = findings.Warn, "Nobody knows: the machine delivered the load, and something else is likely to have spoiled the run."
+		}
 	}
 	if !h.Whole {
 		a.Lines = append(a.Lines, "the record is cut: what came after is not known")

@@ -2,6 +2,7 @@ package answers_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,22 @@ func TestAgentsAndBelief(t *testing.T) {
 		if a := belief(tt.agents); a.Mark != tt.mark || a.Text != tt.text {
 			t.Errorf("%s: %s %q", tt.name, a.Mark, a.Text)
 		}
+	}
+}
+
+// What is likely to have spoiled a run is said, and that nobody knows.
+func TestSuspicions(t *testing.T) {
+	h := reporttest.Example(20)
+	h.Run.Outcome, h.Run.Reason, h.Run.Suspicion = report.Saturated, "somebody is likely to use its ids", "somebody is likely to use its ids"
+	if a := answers.Of(h)[0]; a.Text != "Nobody knows: somebody is likely to use its ids." {
+		t.Errorf("%q", a.Text)
+	}
+	said := false
+	for _, a := range answers.Of(h) {
+		said = said || a.Mark == findings.Warn && slices.Contains(a.Lines, h.Run.Suspicion)
+	}
+	if !said {
+		t.Errorf("%+v", answers.Of(h))
 	}
 }
 

@@ -424,6 +424,10 @@ func TestWhatDiffers(t *testing.T) {
 			return h
 		}, "the generator was the bottleneck", compare.CannotTell},
 		{"saturated", func(h *report.History) *report.History { h.Run.Outcome = report.Saturated; return h }, "the generator was the bottleneck", compare.CannotTell},
+		{"likely spoiled", func(h *report.History) *report.History {
+			h.Run.Outcome, h.Run.Suspicion = report.Saturated, "somebody is likely to use its ids"
+			return h
+		}, "in the second run somebody is likely to use its ids", compare.CannotTell},
 		{"a ramp that was not as asked", func(h *report.History) *report.History {
 			h.Run.Generator = &report.Health{Saturated: true, Stages: []report.StageHealth{{
 				Name: "ramp", What: "50 of 100 connect started late",

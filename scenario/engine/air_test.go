@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"hash/fnv"
 	"slices"
@@ -18,6 +19,7 @@ type air struct {
 	mute  func() bool                                     // it takes messages, and tells nobody of them; nil for never
 	keeps bool                                            // it keeps sessions
 	full  func() bool                                     // it takes no connections; nil for never
+	ends  error                                           // with which it cuts connections; link.ErrLost when nil
 
 	mu       sync.Mutex
 	conns    []*airConn
@@ -135,7 +137,7 @@ func (a *air) cut(of func(id string) bool) {
 			a.conns = slices.DeleteFunc(a.conns, func(x *airConn) bool { return x == c })
 			a.mu.Unlock()
 			if over != nil {
-				over(link.ErrLost)
+				over(cmp.Or(a.ends, link.ErrLost))
 			}
 		}
 	}

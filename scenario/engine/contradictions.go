@@ -18,8 +18,9 @@ var errContradiction = errors.New("the target contradicts itself")
 
 // contradictions are those of a run, in bounded space: how many of each kind, and the first of them.
 type contradictions struct {
-	mu    sync.Mutex // protects kinds
-	kinds []contradiction
+	mu        sync.Mutex // protects the following fields
+	kinds     []contradiction
+	suspicion string // what is likely to have happened, and not certain; empty for nothing
 }
 
 type contradiction struct {
@@ -56,12 +57,41 @@ func (c *contradictions) err() error {
 	return fmt.Errorf("%w: %s", errContradiction, strings.Join(texts, "; "))
 }
 
+// suspect notes what is likely to have happened; it is true for the first.
+func (c *contradictions) suspect(what string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.suspicion != "" {
+		return false
+	}
+	c.suspicion = what
+	return true
+}
+
+// suspected is what is likely to have happened; empty for nothing.
+func (c *contradictions) suspected() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.suspicion
+}
+
 // contradiction takes what a device was told. Of a group, agents may tell more than once.
 func (c *conductor) contradiction(x fleet.Contradiction) {
-	if x.Kind != fleet.LoweredQoS {
+	switch x.Kind {
+	case fleet.LoweredQoS:
+		c.lowered(x)
+	case fleet.LikelyTakenOver: // a guess fails no run, and lets none pass
+		if what := string(x.Kind) + " (" + x.Device + ": " + x.Detail + ")"; c.contradictions.suspect(what) {
+			c.ledger.Write(func(r *report.Run) { r.Suspicion = what })
+			c.ledger.Tell(report.Event{Kind: report.KindWarning, Text: string(x.Kind), Detail: x.Device + ": " + x.Detail})
+		}
+	default:
 		c.contradicted(string(x.Kind), x.Device+": "+x.Detail)
-		return
 	}
+}
+
+// lowered notes that a group's subscriptions have a lower quality of service than was asked for, once.
+func (c *conductor) lowered(x fleet.Contradiction) {
 	note := string(x.Kind) + " (" + x.Detail + ")"
 	c.ledger.Write(func(r *report.Run) {
 		if !slices.Contains(r.Notes, note) {

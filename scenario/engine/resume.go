@@ -77,7 +77,7 @@ func (x *Resume) inherit(r *report.Run) {
 	}
 	r.Notes = append(r.Notes, takenOver+": "+Unled{x.Away, time.Now()}.text(old.Started))
 	r.Steps, r.Outages, r.Interventions, r.Waves, r.Configured, r.Jobs = old.Steps, old.Outages, old.Interventions, old.Waves, old.Configured, old.Jobs
-	r.ServiceErrors = old.ServiceErrors
+	r.ServiceErrors, r.Suspicion = old.ServiceErrors, old.Suspicion
 }
 
 // began is when each stage began: those that were told to, and those that have begun by now as they are planned, which agents do without a word.

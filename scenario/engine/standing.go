@@ -40,7 +40,7 @@ func (m *monitor) stand(now *metrics.Snapshot) *report.Standing {
 	e := standing.Evidence{Scenario: m.sc, Figures: now, Thresholds: m.bounds.States(now), AllowSaturated: m.allowsSaturated()}
 	stage, _ := m.ledger.Stage()
 	e.Started, e.ByHand, e.Agents = m.ledger.Began(), m.controls.acts(), m.agents()
-	e.Doubt, e.Unled = m.doubts.of(stage, m.generator.Doubt), m.unledText()
+	e.Doubt, e.Unled, e.Suspicion = m.doubts.of(stage, m.generator.Doubt), m.unledText(), m.contradictions.suspected()
 	e.Began, e.Running, e.Into = m.ledger.Stages()
 	s := standing.Of(&e)
 	if last := m.standing.Load(); last != nil && e.Began > 0 && !e.Running { // after the last stage the devices are stopped

@@ -62,10 +62,13 @@ func Lost(run *report.Run) string {
 	return ""
 }
 
-// Untold says of which threshold nothing can be said, and why, in a run whose load was made; "" for none. rules are those that were judged, in
+// Untold says why nothing can be said of a run whose load was made, or of a threshold of it; "" for nothing. rules are those that were judged, in
 // their order. What is asked of a stage that only prepares is left alone when that stage, or the one before it, was not made as asked: the load is
 // not about it.
 func Untold(run *report.Run, rules []threshold.Threshold, preparing []string) string {
+	if run.Suspicion != "" {
+		return run.Suspicion
+	}
 	for i := range run.Thresholds {
 		v := &run.Thresholds[i]
 		if !v.CannotSay {

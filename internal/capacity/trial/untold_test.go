@@ -99,4 +99,7 @@ func TestUntold(t *testing.T) {
 			t.Errorf("of stage %s, %q not made: %q; want %q", x.stage, x.bad, got, want)
 		}
 	}
+	if got := trial.Untold(&report.Run{Suspicion: "somebody uses its ids"}, nil, nil); got != "somebody uses its ids" {
+		t.Errorf("%q", got)
+	}
 }

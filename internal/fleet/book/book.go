@@ -3,6 +3,7 @@
 package book
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -15,6 +16,9 @@ type Book[T any] struct {
 	// Anyone is how many subscribers each message is for, whoever they are; 0 when each message names its audience. It is set
 	// before the first message.
 	Anyone int
+	// Most is how many messages are kept in mind of which copies may come that nobody waits for, before the older half of them is forgotten; 1024 when 0.
+	// It is set before the first message.
+	Most int
 
 	marked  int64 // turns whose messages were sent
 	open    map[int64]*message[T]
@@ -100,7 +104,7 @@ func (b *Book[T]) Expect(m Message[T]) {
 	}
 	x.left = x.slots - x.gone
 	if x.left == 0 {
-		b.strays.keep(m.Turn, x, b.marked)
+		b.keep(m.Turn, x)
 		return
 	}
 	if b.open == nil {
@@ -112,8 +116,11 @@ func (b *Book[T]) Expect(m Message[T]) {
 // Nobody notes that a message for anyone is being sent and nobody waits for it: there are fewer subscribers than it is for.
 func (b *Book[T]) Nobody(turn int64) {
 	b.marked = turn + 1
-	b.strays.keep(turn, &message[T]{slots: b.Anyone}, b.marked)
+	b.keep(turn, &message[T]{slots: b.Anyone})
 }
+
+// keep keeps a message in mind that nobody waits for any more.
+func (b *Book[T]) keep(turn int64, x *message[T]) { b.strays.keep(turn, x, cmp.Or(b.Most, mostStrays)) }
 
 // Sent reports whether the message of a turn was sent, or is about to be.
 func (b *Book[T]) Sent(turn int64) bool { return turn >= 0 && turn < b.marked }
@@ -148,6 +155,8 @@ func (b *Book[T]) Arrived(turn int64, subscriber int, at time.Time, listeners in
 	switch {
 	case x != nil:
 		a = b.arrived(x, subscriber, open, at)
+	case b.usual != nil && !b.varies && !b.usual.Has(subscriber):
+		return Arrival[T]{Verdict: Stranger}
 	case turn < b.strays.floor:
 		if !b.strays.lost.take(turn) {
 			return Arrival[T]{}
@@ -158,8 +167,6 @@ func (b *Book[T]) Arrived(turn int64, subscriber int, at time.Time, listeners in
 		return Arrival[T]{Verdict: Late}
 	case b.Anyone > 0 && listeners != b.Anyone:
 		return Arrival[T]{}
-	case b.usual != nil && !b.varies && !b.usual.Has(subscriber):
-		return Arrival[T]{Verdict: Stranger}
 	default: // all have had theirs
 		a.Verdict = Duplicate
 	}
@@ -176,7 +183,7 @@ func (b *Book[T]) Arrived(turn int64, subscriber int, at time.Time, listeners in
 	case open && x.left == 0:
 		delete(b.open, turn)
 		if !x.whole() {
-			b.strays.keep(turn, x, b.marked)
+			b.keep(turn, x)
 		}
 	case !open && a.Verdict != Stranger && x.whole():
 		b.strays.drop(turn)
@@ -226,10 +233,15 @@ func (b *Book[T]) saw(turn int64, subscriber int) (outOfOrder bool) {
 	return false
 }
 
-// Acked notes that the target has acknowledged the message of a turn.
+// Acked notes that the target has acknowledged the message of a turn. What has not come of one whose time was up before is missing from now on.
 func (b *Book[T]) Acked(turn int64) {
 	if x := b.open[turn]; x != nil {
 		x.taken = true
+		return
+	}
+	if x := b.strays.kept[turn]; x != nil && x.late && !x.lost {
+		x.lost = true
+		b.counts.Missing += int64(x.lacking())
 	}
 }
 
@@ -253,7 +265,7 @@ func (b *Book[T]) end(turn int64, why Why) []Ended[T] {
 	}
 	delete(b.open, turn)
 	e := Ended[T]{turn, x.value, x.left, why}
-	b.strays.keep(turn, x, b.marked)
+	b.keep(turn, x)
 	return []Ended[T]{e}
 }
 
@@ -293,7 +305,7 @@ func (b *Book[T]) absent(turn int64, x *message[T], n int) []Ended[T] {
 	e := Ended[T]{turn, x.value, n, Absent}
 	if x.left -= n; x.left == 0 {
 		delete(b.open, turn)
-		b.strays.keep(turn, x, b.marked)
+		b.keep(turn, x)
 	}
 	return []Ended[T]{e}
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/twinfleet/twinfleet/internal/audience"
 	"github.com/twinfleet/twinfleet/internal/fleet/book"
 )
@@ -93,6 +95,22 @@ func TestOrder(t *testing.T) {
 	k.arrives(3, 2, 0, book.Unawaited, false)
 	k.arrives(2, 2, 0, book.Unawaited, true)
 	k.counts(book.Counts{Duplicates: 2, Late: 1, OutOfOrder: 3})
+}
+
+// A message that the target acknowledges when its time is up is missing from then on, as far as its copies have not come.
+func TestLateAcknowledgements(t *testing.T) {
+	k := &keeper{t: t, book: book.Book[int]{Anyone: 3}}
+	k.book.Expect(book.Message[int]{Turn: 0, Deadline: begin().Add(time.Second)})
+	k.arrives(0, 0, 0, book.First, false)
+	k.book.Sweep(begin().Add(time.Minute), nil)
+	k.arrives(0, 1, 60, book.Late, false)
+	k.counts(book.Counts{Late: 1})
+	k.book.Acked(0)
+	k.book.Acked(0)
+	k.counts(book.Counts{Late: 1, Missing: 1})
+	k.arrives(0, 2, 60, book.Late, false)
+	k.book.Acked(0)
+	k.counts(book.Counts{Late: 2})
 }
 
 // A copy of one member of a group is a duplicate of the other's, unless he may have it for himself.
@@ -188,6 +206,69 @@ func TestMoreIsLostThanIsKept(t *testing.T) {
 	}
 }
 
+// When some are forgotten, what was sent last is known as before; and whoever is a stranger is one, whatever is forgotten.
+func TestTheOldestIsForgotten(t *testing.T) {
+	k, a := &keeper{t: t}, first([]string{"t"}, []string{"#"})
+	k.book.Most = 8
+	for turn := range int64(100) {
+		k.send(turn, 0, a)
+		k.arrives(turn, 0, 0, book.First, false)
+		k.book.Sweep(begin().Add(time.Minute), nil)
+		for back := range min(turn+1, 4) {
+			k.arrives(turn-back, 0, 60, book.Duplicate, false)
+		}
+	}
+	k.counts(book.Counts{Missing: 100, Duplicates: 1 + 2 + 3 + 97*4})
+	k.arrives(0, 2, 60, book.Stranger, false)
+	k.counts(book.Counts{Missing: 100, Duplicates: 1 + 2 + 3 + 97*4})
+	k.arrives(0, 1, 60, book.Late, false)
+	k.counts(book.Counts{Missing: 99, Late: 1, Duplicates: 1 + 2 + 3 + 97*4})
+}
+
+// However few messages are kept, what is lost and what comes late is counted, as long as nothing comes twice.
+func TestWhatIsForgottenIsCounted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var all [][]string
+		for range rapid.IntRange(1, 5).Draw(t, "subscribers") {
+			all = append(all, []string{"t"})
+		}
+		a := first(all...)
+		var few, many book.Book[int]
+		few.Most = rapid.IntRange(1, 6).Draw(t, "kept")
+		left := map[[2]int]bool{}
+		turns := rapid.IntRange(1, 60).Draw(t, "messages")
+		for turn := range turns {
+			acked := rapid.Bool().Draw(t, "acked")
+			for _, b := range []*book.Book[int]{&few, &many} {
+				b.Expect(book.Message[int]{Turn: int64(turn), Audience: a, Deadline: begin().Add(time.Duration(turn) * time.Second)})
+				if acked {
+					b.Acked(int64(turn))
+				}
+			}
+			for s := range all {
+				left[[2]int{turn, s}] = acked
+			}
+			for range rapid.IntRange(0, 2*len(all)).Draw(t, "copies") {
+				at := [2]int{rapid.IntRange(0, turn).Draw(t, "of"), rapid.IntRange(0, len(all)-1).Draw(t, "for")}
+				if !left[at] {
+					continue
+				}
+				delete(left, at)
+				for _, b := range []*book.Book[int]{&few, &many} {
+					b.Arrived(int64(at[0]), at[1], begin().Add(time.Duration(turn)*time.Second), len(all))
+				}
+			}
+			for _, b := range []*book.Book[int]{&few, &many} {
+				b.Sweep(begin().Add(time.Duration(turn)*time.Second), nil)
+			}
+		}
+		got, want := few.Take(), many.Take()
+		if got.OutOfOrder, want.OutOfOrder = 0, 0; got != want {
+			t.Fatalf("%+v; want %+v", got, want)
+		}
+	})
+}
+
 // What is kept of messages with very many subscribers is bounded by these.
 func TestLargeAudiences(t *testing.T) {
 	const many = 20_000
@@ -204,6 +285,7 @@ func TestLargeAudiences(t *testing.T) {
 		for turn := range int64(10) {
 			k.arrives(turn, s, 60, book.Late, false)
 		}
+		k.arrives(9, 0, 60, book.Duplicate, false) // nothing that came late was forgotten
 	}
-	k.counts(book.Counts{Late: 10 * many})
+	k.counts(book.Counts{Late: 10 * many, Duplicates: many})
 }

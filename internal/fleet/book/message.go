@@ -145,6 +145,9 @@ func (m *message[T]) whole() bool {
 	return true
 }
 
+// lacking is how many copies have not come that may, and whose subscribers were there.
+func (m *message[T]) lacking() int { return m.slots - m.filled - m.gone }
+
 // miss notes that nobody is there for a slot; n is how many copies are waited for no more.
 func (m *message[T]) miss(slot int) (n int) {
 	if m.had.has(slot) || m.missed.has(slot) {

@@ -1,6 +1,10 @@
 package book
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // strays are messages of which copies may come that nobody waits for: their time was up, or nobody waited from the beginning. Without them a
 // copy that comes late looks like one that comes twice.
@@ -12,31 +16,39 @@ type strays[T any] struct {
 }
 
 const (
-	mostStrays = 1024    // that are kept
-	mostSlots  = 1 << 16 // and how many slots these have, unless one alone has more
+	mostStrays = 1024   // that are kept, as a rule
+	slotsEach  = 1 << 9 // and how many slots these have in the middle at most, unless one alone has more
 )
 
-// keep keeps a message; those that were kept are forgotten where they are too many. marked is the turn behind the last that was sent.
-func (s *strays[T]) keep(turn int64, m *message[T], marked int64) {
+// keep keeps a message; the older half of those that were kept is forgotten where they are too many.
+func (s *strays[T]) keep(turn int64, m *message[T], most int) {
 	var none T
 	m.value, m.deadline = none, time.Time{} // it may hold much
 	if s.kept == nil {
 		s.kept = make(map[int64]*message[T])
 	}
-	if len(s.kept) == mostStrays || len(s.kept) > 0 && s.slots+m.slots > mostSlots {
-		for old, m := range s.kept {
-			if m.lost {
-				s.lost.add(old, m.slots-m.filled-m.gone)
-			}
-		}
-		clear(s.kept)
-		s.floor, s.slots = marked, 0
+	if len(s.kept) >= most || len(s.kept) > 0 && s.slots+m.slots > most*slotsEach {
+		s.forget(most/2, most*slotsEach/2-m.slots)
 	}
 	s.kept[turn] = m
 	s.slots += m.slots
 }
 
-// drop forgets a message of which all copies have come.
+// forget forgets the oldest, until no more are left than there may be, nor have more slots.
+func (s *strays[T]) forget(most, slots int) {
+	for _, turn := range slices.Sorted(maps.Keys(s.kept)) {
+		if len(s.kept) <= most && s.slots <= slots {
+			return
+		}
+		if m := s.kept[turn]; m.lost {
+			s.lost.add(turn, m.lacking())
+		}
+		s.drop(turn)
+		s.floor = max(s.floor, turn+1)
+	}
+}
+
+// drop takes a message away, as when all its copies have come.
 func (s *strays[T]) drop(turn int64) {
 	s.slots -= s.kept[turn].slots
 	delete(s.kept, turn)

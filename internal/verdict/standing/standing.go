@@ -28,6 +28,7 @@ type Evidence struct {
 	Agents     []report.Agent // that run the devices; none when this process does
 	Doubt      string         // why the load is not the one that was asked for; empty while it is
 	Unled      string         // why nobody led the run for a while; empty when somebody did
+	Suspicion  string         // what is likely to have spoiled the run; empty for nothing
 	// AllowSaturated judges the run all the same while its generator is the bottleneck, not while agents are lost or nobody led it.
 	AllowSaturated bool
 	Began          int           // stages that began
@@ -86,6 +87,8 @@ func Of(e *Evidence) *report.Standing {
 		s.Outlook, s.Reason = report.Failing, strings.Join(s.Failing, "; ")
 	case len(e.ByHand) > 0:
 		s.Outlook, s.Reason = report.CannotSay, e.ByHand.String()
+	case e.Suspicion != "":
+		s.Outlook, s.Reason = report.CannotSay, e.Suspicion
 	case all == 0:
 		s.Outlook, s.Reason = report.Holding, "no thresholds were set: all that was tried works"
 	default:

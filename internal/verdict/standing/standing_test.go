@@ -37,6 +37,7 @@ func TestOutlook(t *testing.T) {
 		fails      bool // no connection succeeds
 		lost       int  // agents
 		unled      string
+		likely     string
 		outlook    report.Outlook
 		reason     string
 	}{
@@ -58,6 +59,8 @@ func TestOutlook(t *testing.T) {
 		"lost, and nobody led it": {thresholds: []judge.State{met}, doubt: unled, allow: true, lost: 1, unled: unled, outlook: report.CannotSay, reason: "agent 1 was lost; " + unled},
 		"missed, and nobody led":  {thresholds: []judge.State{missed}, doubt: unled, unled: unled, outlook: report.Missing, reason: "twin_report: p(95) < 250ms: p(95) = 300ms"},
 		"missed and lost":         {thresholds: []judge.State{missed}, doubt: "agent 1 was lost", lost: 1, outlook: report.Missing, reason: "twin_report: p(95) < 250ms: p(95) = 300ms"},
+		"likely spoiled":          {thresholds: []judge.State{met}, likely: "another is likely there", outlook: report.CannotSay, reason: "another is likely there"},
+		"missed, likely spoiled":  {thresholds: []judge.State{missed}, likely: "another is likely there", outlook: report.Missing, reason: "twin_report: p(95) < 250ms: p(95) = 300ms"},
 		"nothing works":           {thresholds: []judge.State{met}, fails: true, outlook: report.Failing, reason: "no device of robots ever connected: refused (1 of 1)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +72,7 @@ func TestOutlook(t *testing.T) {
 			rec.Series(metrics.OpConnect, "robots").Start(now, now).End(now, outcome)
 			e := standing.Evidence{
 				Scenario: &scenario.Scenario{Stages: []scenario.Stage{{Name: "a", Duration: time.Minute}}, Thresholds: make([]threshold.Threshold, len(tt.thresholds))}, Figures: rec.Snapshot(),
-				Thresholds: tt.thresholds, Doubt: tt.doubt, Unled: tt.unled, AllowSaturated: tt.allow, Began: 1, Running: true,
+				Thresholds: tt.thresholds, Doubt: tt.doubt, Unled: tt.unled, Suspicion: tt.likely, AllowSaturated: tt.allow, Began: 1, Running: true,
 			}
 			for i := range tt.lost {
 				e.Agents = append(e.Agents, report.Agent{Name: strconv.Itoa(i + 1), Lost: &report.AgentLoss{}})

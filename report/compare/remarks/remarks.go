@@ -93,7 +93,10 @@ func (c *Remarks) state(i int, h *report.History) {
 			}
 		}
 	}
-	if g := r.Generator; r.Outcome == report.Saturated && (g == nil || len(g.Stages) == 0) {
+	if r.Suspicion != "" {
+		c.Unfit = append(c.Unfit, "in the "+Which(i)+" run "+r.Suspicion)
+	}
+	if g := r.Generator; r.Outcome == report.Saturated && r.Suspicion == "" && (g == nil || len(g.Stages) == 0) {
 		c.Unfit = append(c.Unfit, "in the "+Which(i)+" run the generator was the bottleneck: its figures are not the target's")
 	}
 }

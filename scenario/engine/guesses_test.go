@@ -1,0 +1,70 @@
+package engine_test
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twinfleet/twinfleet/fleet"
+	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/report"
+)
+
+const suspecting = `
+name: suspecting
+target: {hub: "mqtt://broker.example:1883", topic: "plants/{device}"}
+fleet: {client: lean, groups: [{name: a, count: 8, telemetry: {every: 1s}}]}
+stages: [{name: up, duration: 1s, devices: 8}, {name: load, duration: 30s}]
+thresholds: {connect: ["count > %d"]}
+`
+
+// That another client has the ids of a run's devices is a guess where the target does not say so: it is told as one, once, however many agents make it. The run
+// neither fails of it nor passes, and what was missed is missed. Of what is certain it fails.
+func TestGuesses(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ends  error
+		bound int // of the threshold
+		want  report.Outcome
+		kind  fleet.ContradictionKind
+	}{
+		{"a guess", io.EOF, 7, report.Saturated, fleet.LikelyTakenOver},
+		{"a guess, and a threshold is missed", io.EOF, 1000, report.Missed, fleet.LikelyTakenOver},
+		{"certain", &link.DisconnectedError{Code: 0x8e}, 7, report.Failed, fleet.TakenOver},
+		{"a network that fails", link.ErrLost, 7, report.Passed, ""},
+	} {
+		for _, agents := range []int{0, 2} {
+			t.Run(fmt.Sprintf("%s/%d", tt.name, agents), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					warned, broker := 0, &air{ends: tt.ends}
+					takesOver := func() {
+						for i := range 60 {
+							time.Sleep(time.Duration(i*i*37%600+50) * time.Millisecond)
+							broker.cut(func(id string) bool {
+								return strings.HasSuffix(id, fmt.Sprint(i%8)) || strings.HasSuffix(id, fmt.Sprint(i%8+1)) && i%3 == 0
+							})
+						}
+					}
+					x := &swarmed{text: fmt.Sprintf(suspecting, tt.bound), agents: agents, air: broker, watch: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+						switch {
+						case e.Kind == report.KindStage && e.Text == "load":
+							go takesOver()
+						case e.Kind == report.KindWarning && e.Text == string(tt.kind):
+							warned++
+						}
+					}}}}
+					r := x.run(t)
+					guess := tt.kind == fleet.LikelyTakenOver
+					said := r.Suspicion != "" && strings.Contains(r.Suspicion, string(tt.kind)) && (r.Reason == r.Suspicion || slices.Contains(r.Notes, r.Suspicion))
+					if r.Outcome != tt.want || said != guess || guess != (warned == 1) || !guess && !strings.Contains(r.Reason, string(tt.kind)) {
+						t.Errorf("%s: %s; likely %q, noted %q, warned %d times", r.Outcome, r.Reason, r.Suspicion, r.Notes, warned)
+					}
+				})
+			})
+		}
+	}
+}
