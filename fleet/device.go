@@ -53,7 +53,8 @@ type device struct {
 	bade           bool                   // this connection ends with it, if the target hears of that
 	everSubscribed bool                   // and its subscriptions
 	five           bool                   // it speaks MQTT 5
-	server         atomic.Pointer[string] // another that the target named; nil for the target itself
+	server         atomic.Pointer[string] // another that the target named, as a reference; nil for the target itself
+	moved          atomic.Pointer[string] // the last such that it was connected to, host:port; nil for none
 	ear            *ear                   // nil unless it listens to others
 	line           *line                  // of one whose session is kept; nil for others
 

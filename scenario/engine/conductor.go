@@ -36,6 +36,7 @@ type conductor struct {
 	gate           *gate.Gate
 	outages        *outage.Watch
 	contradictions contradictions
+	redirects      redirects
 	reading        reading
 	walking        atomic.Bool // a stage has been entered
 }
@@ -230,6 +231,7 @@ func (c *conductor) load(ctx context.Context) error {
 	c.noteProvisioned()
 	c.noteDeliveries()
 	c.noteSessions()
+	c.noteRedirects()
 	stopWatching()
 	monitoring.Wait()
 	waitForMeter()
