@@ -39,7 +39,7 @@ func readFile(name string) ([]byte, error) {
 		"latin-1.csv": "connection_string\n" + row("h", "gr\xf6n"),
 		"wild.csv":    "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
 		"frame.bin":   "\x00\x01\xff", "large.bin": strings.Repeat("x", scenario.LargestMessage+1), "300k.bin": strings.Repeat("x", 300<<10),
-		"mixed.jsonl": "{\"a\":1}\n[1,2]\n", "filler.jsonl": "{\"a\":1}\n{\"_filler\":\"x\"}\n",
+		"mixed.jsonl": "{\"a\":1}\n[1,2]\n", "reserved.jsonl": "{\"_delivery\":\"x\"}\n{\"a\":1}\n", "filler.jsonl": "{\"a\":1}\n{\"_filler\":\"x\"}\n",
 		"ca.pem": "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
 	}[name]
 	switch dir := filepath.Dir(name); {

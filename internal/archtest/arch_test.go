@@ -165,7 +165,7 @@ func TestArrows(t *testing.T) {
 		"internal/eventhub/eventhubtest": {"internal/amqp", "internal/iothub", "internal/memnet"},
 		"scenario": {
 			"scenario/problem", "scenario/target", "internal/language", "fleet/link/drivers", "fleet/payload",
-			"internal/identity", "internal/iothub", "internal/audience", "metrics", "schedule",
+			"internal/identity", "internal/iothub", "internal/audience", "internal/fleet/mark", "metrics", "schedule",
 		},
 		"internal/fit":               {"scenario", "scenario/plan", "internal/planning", "internal/host", "report"},
 		"internal/swarm/cut":         {"report/human"},
