@@ -13,8 +13,16 @@ func TestRedirects(t *testing.T) {
 		index  int
 		first  bool
 	}{
-		{"b:1", 0, true}, {"b:1", 1, false}, {"b:1", 0, false}, {"c:1", 0, true}, {"d:1", 2, true}, {"e:1", 3, true}, {"f:1", 3, false},
-		{"f:1", 4, false}, {"b:1", 5, false}, {"b:1", -1, false}, // of no device
+		{"b:1", 0, true},
+		{"b:1", 1, false},
+		{"b:1", 0, false},
+		{"c:1", 0, true},
+		{"d:1", 2, true},
+		{"e:1", 3, true},
+		{"f:1", 3, false},
+		{"f:1", 4, false},
+		{"b:1", 5, false},
+		{"b:1", -1, false}, // of no device
 	} {
 		if got := x.add(add.server, add.index, 5); got != add.first {
 			t.Errorf("%d, %v: %v", i, add, got)

@@ -250,8 +250,12 @@ func meant(name string) int {
 // others are what other programs call the columns, in their order, in the plain form.
 func others() [][]string {
 	return [][]string{
-		{"clientid", "client", "clientidentifier"}, {"username", "user", "usr", "uname", "login", "loginname"}, {"password", "pass", "passwd", "pwd", "psw"},
-		{"cert", "crt", "certfile", "certificatefile", "clientcert"}, {"keyfile", "privatekey", "clientkey"}, {"keypass", "keypwd", "passphrase", "keypassphrase"},
+		{"clientid", "client", "clientidentifier"},
+		{"username", "user", "usr", "uname", "login", "loginname"},
+		{"password", "pass", "passwd", "pwd", "psw"},
+		{"cert", "crt", "certfile", "certificatefile", "clientcert"},
+		{"keyfile", "privatekey", "clientkey"},
+		{"keypass", "keypwd", "passphrase", "keypassphrase"},
 	}
 }
 
