@@ -112,7 +112,7 @@ func (g *Group) HasFiles() bool {
 	return false
 }
 
-// mostKept bounds what certificates from files take in memory, in bytes: those of some 250,000 devices whose keys are of elliptic curves, or 48,000 with
+// mostKept bounds what certificates from files take in memory, in bytes: those of some 230,000 devices whose keys are of elliptic curves, or 45,000 with
 // RSA. The files of others are read when a device is about to connect.
 const mostKept = 256 << 20
 

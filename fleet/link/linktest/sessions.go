@@ -27,6 +27,7 @@ func (s *Suite) RunSessions(t *testing.T) {
 			"a receive maximum that shrinks":              s.shrinks,
 			"a receive maximum is of a connection":        s.receivesAnew,
 			"whatever the order of events":                s.anyOrder,
+			"whatever the order in which a target sends":  s.receivesAll,
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { test(t, &client{suite: s, version: version}) })
