@@ -128,8 +128,21 @@ func settleDeliveries(all []book.Ended[metrics.Started], now time.Time) {
 // retained when somebody subscribes: that tells nothing of how long a delivery takes. Nor does a response, which may have the payload of its
 // request, mark and all.
 func (d *device) arrived(m link.Message, now time.Time) {
-	if d.fleet.measures && !isResponse(m) && (!m.Retain || d.group.asPublished) {
+	switch {
+	case !d.fleet.measures, isResponse(m):
+	case m.Retain && !d.group.asPublished:
+		d.fleet.retained(m)
+	default:
 		d.fleet.arrived(m, d.index, now, d.contradict)
+	}
+}
+
+// retained counts a message that the target had kept, of whichever fleet's devices.
+func (f *Fleet) retained(message link.Message) {
+	if m, ok := f.markOf(message); ok {
+		if k := f.kindOf(m); k != nil {
+			k.retained.Add(1)
+		}
 	}
 }
 
@@ -205,6 +218,8 @@ type Deliveries struct {
 	Missing uint64
 	// OutOfOrder are first copies that a subscriber got after one of a later message of the same device and kind.
 	OutOfOrder uint64
+	// Retained are copies that the target had kept, and sent to a subscriber of this fleet because it subscribed: they are no deliveries.
+	Retained uint64
 }
 
 // Deliveries are those of all kinds of messages whose deliveries are measured, in the order of their groups. Where any subscribers will do and more
@@ -216,7 +231,7 @@ func (f *Fleet) Deliveries() (all []Deliveries) {
 			if k.delivery != nil {
 				all = append(all, Deliveries{
 					Group: metrics.KindOf(g.Name, k.Name), Duplicates: count(k.duplicates.Load()), Late: count(k.late.Load()),
-					Missing: count(k.missing.Load()), OutOfOrder: count(k.outOfOrder.Load()),
+					Missing: count(k.missing.Load()), OutOfOrder: count(k.outOfOrder.Load()), Retained: count(k.retained.Load()),
 				})
 			}
 		}

@@ -157,6 +157,9 @@ func TestLostAndDoubleDeliveries(t *testing.T) {
 			t.Errorf("%d messages: %d lost, %d delivered, %d unanswered; want 20 lost, and all others twice", sent.Started(), x.Count(metrics.Timeout),
 				x.Count(metrics.OK), x.Count(metrics.Unanswered))
 		}
+		if d := f.Deliveries()[0]; d.Retained != 1 {
+			t.Errorf("%+v; want the one that was retained counted", d)
+		}
 		if p := x.Response[metrics.Timeout]; p.Minimum().Round(10*time.Millisecond) != 5*time.Second {
 			t.Errorf("lost after %v; want 5s", p.Minimum())
 		}

@@ -26,6 +26,7 @@ type kind struct {
 	duplicates, late atomic.Int64    // copies of messages
 	missing          atomic.Int64    // likewise
 	outOfOrder       atomic.Int64    // likewise
+	retained         atomic.Int64    // copies that this fleet's subscribers got, of whichever fleet's messages
 }
 
 // measures reports whether deliveries of some kind of the group's messages are measured.

@@ -64,12 +64,19 @@ func (f *Fleet) elsewhere(m mark.Mark, subscriber int, at time.Time) bool {
 	if _, here := f.publishers.Load(m.Device); here {
 		return false
 	}
-	g, _ := f.member(m.Device)
-	if g == nil || m.Kind >= len(g.kinds) || g.kinds[m.Kind].delivery == nil {
+	if f.kindOf(m) == nil {
 		return false
 	}
 	f.cfg.Others.Arrived(Arrival{Publisher: m.Device, Kind: m.Kind, Turn: m.Turn, Subscriber: subscriber, At: at})
 	return true
+}
+
+// kindOf is the kind of messages that a mark is of; nil for none whose deliveries are measured.
+func (f *Fleet) kindOf(m mark.Mark) *kind {
+	if g, _ := f.member(m.Device); g != nil && m.Kind < len(g.kinds) && g.kinds[m.Kind].delivery != nil {
+		return g.kinds[m.Kind]
+	}
+	return nil
 }
 
 // member is the group that the device of an index is in, and its id, if that is known; nil for no device.

@@ -96,6 +96,9 @@ func exchanged(t *testing.T, n, deliveries int, takes, lag time.Duration, copies
 		post.Go(p.bring)
 		p.each(func(f *fleet.Fleet) { to(t, f, 13, 2*time.Second) })
 		time.Sleep(10 * time.Second)
+		for i := range 6 {
+			h.tell(fmt.Sprintf("boards-%d", i%3), link.Message{Topic: "t", Retain: true, Payload: fmt.Appendf(nil, `{"_delivery":"%d-0"}`, i)})
+		}
 		p.each(func(f *fleet.Fleet) { f.Pause(true) }) // what comes after the last time-out depends on who has left
 		time.Sleep(10 * time.Second)
 		p.each(func(f *fleet.Fleet) { f.Stop(t.Context()) })
@@ -106,6 +109,7 @@ func exchanged(t *testing.T, n, deliveries int, takes, lag time.Duration, copies
 		for i, f := range p.fleets {
 			balanced(t, recs[i].Snapshot())
 			d := f.Deliveries()[0]
+			sum.Retained += d.Retained
 			sum.Duplicates, sum.Late, sum.Missing, sum.OutOfOrder = sum.Duplicates+d.Duplicates, sum.Late+d.Late, sum.Missing+d.Missing, sum.OutOfOrder+d.OutOfOrder
 			x := recs[i].Snapshot().Find(metrics.OpDelivery, "sensors")
 			if x == nil || x.Scheduled() == 0 {
@@ -145,7 +149,7 @@ func TestDeliveriesFromPartToPart(t *testing.T) {
 		takes := time.Duration(rapid.IntRange(0, 1900).Draw(rt, "takes")) * time.Millisecond
 		n := rapid.SampledFrom([]int{2, 3, 5}).Draw(rt, "parts")
 		want, got := exchanged(t, 1, deliveries, 0, lag, copies), exchanged(t, n, deliveries, takes, lag, copies)
-		if got != want || strings.HasPrefix(want, "scheduled 0") {
+		if got != want || strings.HasPrefix(want, "scheduled 0") || !strings.Contains(want, "Retained:6") {
 			rt.Fatalf("%d parts: %s\none fleet: %s", n, got, want)
 		}
 	})

@@ -107,6 +107,8 @@ type Copies struct {
 	Late       uint64 `json:"late"`         // that came after their time was up: they are among the deliveries that timed out
 	Missing    uint64 `json:"missing"`      // that have not come, though the target has acknowledged the message: among them too
 	OutOfOrder uint64 `json:"out_of_order"` // that came after one of a later message of the same device and kind
+	// Retained are those that the target had kept, and sent because somebody subscribed.
+	Retained uint64 `json:"retained,omitempty"`
 }
 
 // Reading is how messages were read at the Event-Hubs-compatible endpoint of a hub.

@@ -24,6 +24,12 @@ func deliveries(d *report.Deliveries, add func(m Mark, format string, a ...any))
 		case g.Late > 1:
 			add(Warn, "%s: %s came after their time was up, and are among the time-outs of delivery", g.Group, human.Number(int(g.Late), "message"))
 		}
+		switch {
+		case g.Retained == 1:
+			add(None, "%s: 1 retained copy came to who subscribed: it is no delivery", g.Group)
+		case g.Retained > 1:
+			add(None, "%s: %s came to who subscribed: they are no deliveries", g.Group, human.Count(int(g.Retained))+" retained copies")
+		}
 	}
 	r := d.Reader
 	if r == nil {

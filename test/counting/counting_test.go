@@ -134,7 +134,7 @@ func TestRunsCountWithinBounds(t *testing.T) {
 				p := between(t, b.addr)
 				s := shape{c.name, 10, 3, 50 * time.Millisecond, 2, 3, "lean"}
 				text := strings.Replace(s.scenario(qos), "hold, duration: 2s", "hold, duration: 7s", 1) // so that little of it is what cannot be decided
-				text = strings.Replace(text, "rest, duration: 800ms", "rest, duration: 4s", 1) // all are back
+				text = strings.Replace(text, "rest, duration: 800ms", "rest, duration: 4s", 1)          // all are back
 				timer := time.AfterFunc(2500*time.Millisecond, func() { c.fault(t, p, b) })
 				defer timer.Stop()
 				run := carry(t, p, text)

@@ -43,14 +43,21 @@ type peer struct {
 
 	mu        sync.Mutex // protects the following fields
 	arrivals  []fleet.Arrival
-	stage     int // in which the first of them came
-	listeners []fleet.Listener
+	listeners []change
+	stage     int                 // in which the first of all these came
 	telling   *protocol.Exchanged // that was told and not heard, as far as is known: it is told as it was
-	told      int                 // the stage in which the first arrival of it came
+	told      int                 // the stage in which the first of it came
+	since     time.Time           // when the first came of what must not be told late; zero for none
 	number    uint64              // of the last message that was heard
 	heard     uint64              // of the last that came of it
 	lost      bool
 	stands    protocol.Status // the last; its At is by this process's clock, and as early as it may have been
+}
+
+// change is how a subscriber stands from a time on.
+type change struct {
+	fleet.Listener
+	came time.Time // when it was told of, which may be later
 }
 
 const (
@@ -129,9 +136,7 @@ func (e *exchange) arrived(a fleet.Arrival) {
 	case len(p.arrivals) >= mostArrivals:
 		defer e.doubted(e.stage(), "there was no room for all that subscribers got"+mayCount)
 	default:
-		if len(p.arrivals) == 0 {
-			p.stage = e.stage()
-		}
+		p.begins(e.stage())
 		p.arrivals = append(p.arrivals, a)
 	}
 	p.mu.Unlock()
@@ -143,11 +148,26 @@ func (e *exchange) listens(l fleet.Listener) {
 	for _, p := range e.peers {
 		p.mu.Lock()
 		if !p.lost {
-			p.listeners = append(p.listeners, l)
+			p.begins(e.stage())
+			p.listeners = append(p.listeners, change{l, time.Now()})
 		}
 		p.mu.Unlock()
 		tell(p.urgent)
 		tell(p.news)
+	}
+}
+
+// begins notes the stage in which the first comes of what there is to tell. The caller holds the lock.
+func (p *peer) begins(stage int) {
+	if len(p.arrivals)+len(p.listeners) == 0 {
+		p.stage = stage
+	}
+}
+
+// matters notes when something came that must not be told late. The caller holds the lock.
+func (p *peer) matters(since time.Time) {
+	if p.since.IsZero() || since.Before(p.since) {
+		p.since = since
 	}
 }
 
@@ -369,7 +389,7 @@ func (e *exchange) batch(ctx context.Context, p *peer) (left int, err error) {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	x, stage := e.next(p)
+	x, stage, since := e.next(p)
 	if x == nil {
 		return 0, nil
 	}
@@ -378,11 +398,8 @@ func (e *exchange) batch(ctx context.Context, p *peer) (left int, err error) {
 	if _, err = e.work.agent.o.Bus.Ask(asking, p.name, protocol.Exchange, x.AppendTo(nil)); err != nil {
 		return 0, err
 	}
-	if len(x.Arrivals) > 0 {
-		at, _ := e.work.times.here(x.Arrivals[0].At)
-		if late := time.Since(at); late > lateExchange {
-			e.doubted(stage, "what subscribers got was told other agents "+human.Duration(late)+" late"+mayCount)
-		}
+	if late := time.Since(since); late > lateExchange && !since.IsZero() {
+		e.doubted(stage, "what subscribers got, or which of them had left, was told other agents "+human.Duration(late)+" late"+mayCount)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -390,29 +407,34 @@ func (e *exchange) batch(ctx context.Context, p *peer) (left int, err error) {
 	return len(p.arrivals) + len(p.listeners), nil
 }
 
-// next is what another agent is to be told now, and the stage in which the first arrival of it came; nil for nothing.
-func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
+// next is what another agent is to be told now, in which stage the first of it came, and since when it matters how late it is told; nil for nothing.
+func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int, since time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lost { // nobody would know what to do with it
 		p.arrivals, p.listeners, p.telling = nil, nil, nil
-		return nil, 0
+		return nil, 0, since
 	}
 	if p.telling != nil {
-		return p.telling, p.told
+		return p.telling, p.told, p.since
 	}
 	most := min(mostExchanged, e.work.agent.o.Bus.MaxPayload()/128)
 	arrivals, listeners := p.arrivals[:min(len(p.arrivals), most)], p.listeners[:min(len(p.listeners), most)]
 	if len(arrivals)+len(listeners) == 0 {
-		return nil, 0
+		return nil, 0, since
 	}
+	p.since = time.Time{}
 	x = &protocol.Exchanged{Run: e.work.session.id, From: e.work.agent.o.Name, Number: p.number + 1}
 	told := func(at time.Time) time.Time {
 		t, within := e.work.times.told(at)
 		x.Within = max(x.Within, within)
 		return t
 	}
-	for _, l := range listeners {
+	for _, c := range listeners {
+		l := c.Listener
+		if !l.There || !l.Connected { // what others send to one that is there, and not known to be, is not expected to reach it
+			p.matters(c.came)
+		}
 		l.At = told(l.At)
 		if !l.Until.IsZero() {
 			l.Until = told(l.Until)
@@ -420,6 +442,7 @@ func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 		x.Listeners = append(x.Listeners, l)
 	}
 	for _, a := range arrivals {
+		p.matters(a.At)
 		a.At = told(a.At)
 		x.Arrivals = append(x.Arrivals, a)
 	}
@@ -431,7 +454,7 @@ func (e *exchange) next(p *peer) (x *protocol.Exchanged, stage int) {
 		p.listeners = nil
 	}
 	p.telling = x
-	return x, p.told
+	return x, p.told, p.since
 }
 
 // stage is the number of the stage that runs. It does not wait, and may be asked under any lock.

@@ -202,7 +202,7 @@ func (l *Lead) Deliveries() (all []fleet.Deliveries) {
 			}
 			d := &all[i]
 			d.Duplicates, d.Late = d.Duplicates+x.Duplicates, d.Late+x.Late
-			d.Missing, d.OutOfOrder = d.Missing+x.Missing, d.OutOfOrder+x.OutOfOrder
+			d.Missing, d.OutOfOrder, d.Retained = d.Missing+x.Missing, d.OutOfOrder+x.OutOfOrder, d.Retained+x.Retained
 		}
 	}
 	return all
