@@ -247,15 +247,16 @@ func (b *broker) route(m link.Message) {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	give := func(s *memory) {
+	give := func(s *memory, qos byte) {
 		n := 1
 		if b.copies != nil {
 			n = b.copies(m)
 		}
 		for range n {
-			if s.open != nil && !s.open.closed {
+			switch {
+			case s.open != nil && !s.open.closed:
 				s.open.hand(m)
-			} else {
+			case min(qos, m.QoS) > 0:
 				s.queue = append(s.queue, m)
 			}
 		}
@@ -271,13 +272,13 @@ func (b *broker) route(m link.Message) {
 				continue
 			}
 			if matches(f.Topic, m.Topic) {
-				give(s)
+				give(s, f.QoS)
 			}
 		}
 	}
 	for _, members := range groups {
 		b.turn++
-		give(members[b.turn%len(members)])
+		give(members[b.turn%len(members)], m.QoS)
 	}
 }
 
