@@ -189,10 +189,16 @@ func (s *sending) done(err error) {
 	}
 }
 
-// fail ends an operation with an error: what the target refused says so, and everything else went with its connection.
+// fail ends an operation with an error: what the target refused says so, and what was not sent because it takes no such thing; everything else went
+// with its connection.
 func (op *operation) fail(err error) {
 	var refused *link.RefusedError
-	if !errors.As(err, &refused) {
+	var unsent link.UnsupportedError
+	switch {
+	case errors.As(err, &unsent):
+		op.EndBecause(time.Now(), metrics.Failed, unsent.Reason())
+		return
+	case !errors.As(err, &refused):
 		op.end(metrics.Failed)
 		return
 	}

@@ -340,3 +340,26 @@ func TestRefusalsOfTransports(t *testing.T) {
 		}
 	}
 }
+
+// What a target said that it does not take fails with that as the reason, whatever became of the connection: it was not lost.
+func TestWhatIsNotSentSaysWhy(t *testing.T) {
+	for _, why := range []link.UnsupportedError{link.ErrQoS, link.ErrRetain, link.ErrTooLarge} {
+		synctest.Test(t, func(t *testing.T) {
+			d := refuses{hub: newHub(), publish: why}
+			f, rec := newFleet(t, d.hub, 1, 3, fleet.Group{Driver: d, Protocol: dialect.Sender{}, Telemetry: fleet.Telemetry{Every: time.Second}})
+			to(t, f, 3, 0)
+			time.Sleep(10 * time.Second)
+			f.Stop(t.Context())
+			s := rec.Snapshot()
+			balanced(t, s)
+			if x := s.Find(metrics.OpTelemetry, "robots"); x.Count(metrics.Failed) == 0 || x.Count(metrics.Failed) != x.Ended() {
+				t.Errorf("%v: %d of %d failed", why, x.Count(metrics.Failed), x.Ended())
+			}
+			for _, e := range s.Errors {
+				if e.Operation == metrics.OpTelemetry && e.Reason != string(why) {
+					t.Errorf("%v: the reason is %q", why, e.Reason)
+				}
+			}
+		})
+	}
+}

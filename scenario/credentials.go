@@ -66,14 +66,14 @@ func (g *Group) CommonName(i int) string {
 	return g.Fill(name, g.DeviceID(i), i)
 }
 
-// Certificate is what the group's i-th device proves itself with to a broker, where files have it; nil for one that has none. It may have to read
-// them: the files of a large fleet are not kept.
+// Certificate is what the group's i-th device proves itself with to a broker, where files have it, without its Leaf; nil for one that has none.
+// It may have to read them: of a fleet that is very large they do not all stay in memory.
 func (g *Group) Certificate(i int) (*tls.Certificate, error) {
 	cert, key, password := g.pair(i)
 	if cert == "" || g.Identity.files == nil {
 		return nil, nil
 	}
-	return g.Identity.files.load(cert, key, password)
+	return g.Identity.files.Load(cert, key, password.Reveal())
 }
 
 // Certified reports whether the certificate of the group's i-th device is in a file.
@@ -112,21 +112,9 @@ func (g *Group) HasFiles() bool {
 	return false
 }
 
-// mostKept bounds the certificates of a group that stay in memory, some 4 KB each: those of larger ones are read when a device connects.
-const mostKept = 10_000
-
-// certificates are those in the files of a group. It is not changed once the scenario is read.
-type certificates struct {
-	read func(name string) ([]byte, error)
-	kept map[[2]string]*tls.Certificate // by certificate and key
-}
-
-func (c *certificates) load(cert, key string, password Secret) (*tls.Certificate, error) {
-	if x := c.kept[[2]string{cert, key}]; x != nil {
-		return x, nil
-	}
-	return certfile.Load(c.read, cert, key, password.Reveal())
-}
+// mostKept bounds what certificates from files take in memory, in bytes: those of some 230,000 devices whose keys are of elliptic curves, or 45,000 with
+// RSA. The files of others are read when a device is about to connect.
+const mostKept = 256 << 20
 
 // loginKeys are the keys of a group that say what its devices tell a broker of themselves.
 func loginKeys(g *Group) []language.Key {
@@ -211,8 +199,10 @@ func (r *reader) checkCertificates(path string, g *Group, t *target.Target) {
 	if to, err := t.Endpoint(); err != nil || !to.TLS {
 		return // likewise
 	}
-	files := &certificates{read: r.readSecretFile, kept: make(map[[2]string]*tls.Certificate)}
-	g.Identity.files = files
+	if r.certificates == nil {
+		r.certificates = certfile.NewStore(r.readSecretFile, mostKept)
+	}
+	g.Identity.files = r.certificates
 	bad, old, first, now := 0, 0, "", time.Now()
 	seen := make(map[[2]string]bool)
 	for i := range g.Count {
@@ -221,7 +211,7 @@ func (r *reader) checkCertificates(path string, g *Group, t *target.Target) {
 			continue
 		}
 		seen[[2]string{cert, key}] = true
-		c, err := files.load(cert, key, password)
+		c, err := r.certificates.Keep(cert, key, password.Reveal())
 		if err != nil {
 			if bad++; bad <= mostMissing {
 				r.FailAt(at, g.place, "%sdevice %s: %s", g.Identity.row(i), g.DeviceID(i), strings.TrimPrefix(err.Error(), certfile.ErrFiles.Error()+": "))
@@ -232,9 +222,6 @@ func (r *reader) checkCertificates(path string, g *Group, t *target.Target) {
 			if old++; old == 1 {
 				first = fmt.Sprintf("the certificate of device %s (%s) %s", g.DeviceID(i), cert, why)
 			}
-		}
-		if len(files.kept) < mostKept {
-			files.kept[[2]string{cert, key}] = c
 		}
 	}
 	if bad > mostMissing {

@@ -117,7 +117,10 @@ func TestCredentialsMistakes(t *testing.T) {
 		t.Fatal(err, s)
 	}
 	c, err := s.Fleet.Groups[0].Certificate(0)
-	if err != nil || c.Leaf.Subject.CommonName != "a-000000" {
-		t.Errorf("%v, %v", c, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x, err := x509.ParseCertificate(c.Certificate[0]); err != nil || x.Subject.CommonName != "a-000000" {
+		t.Errorf("%v, %v", x, err)
 	}
 }

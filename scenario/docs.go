@@ -20,7 +20,7 @@ is not set is the text of the file that ` + "`NAME_FILE`" + ` names, as containe
 
 | form | looks like |
 |---|---|
-| time | ` + "`500ms`, `30s`, `5m`, `1h`" + ` |
+| time | ` + "`500ms`, `30s`, `5m`, `1h`" + `; 10,000h at most |
 | random time | a time; ` + "`1m..5m`" + ` evenly between; ` + "`exp(20m)` or `~20m`; `normal(20m, 5m)`" + ` |
 | time, or random gaps | ` + "`15s`; `10s..20s`; `~15s`" + ` |
 | rate | ` + "`100/s`, `600/m`; `0/s..100/s`" + ` changes linearly over the stage |
@@ -28,6 +28,7 @@ is not set is the text of the file that ` + "`NAME_FILE`" + ` names, as containe
 | share | ` + "`80%`" + ` |
 | number of devices | ` + "`100`; `80%`" + ` of the whole fleet, to the nearest, and one device at least unless it is ` + "`0%`" + ` |
 | bandwidth | ` + "`64KB/s`, `1.5MB/s`, `32KiB/s`, `250kbit/s`" + ` |
+| size | ` + "`512B`, `64KB`, `1KiB`, `1.5MiB`" + `: so many bytes, a K of 1,000 or a Ki of 1,024 |
 | weights | ` + "`{cellular: 60, wifi: 40}`" + `, or one name |
 | name | small letters, digits and hyphens, 60 at most |
 | any object | a YAML object that is sent as JSON |

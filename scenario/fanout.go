@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/twinfleet/twinfleet/internal/audience"
+	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // Copies is how many deliveries a message of a kind brings, in the mean over the group's devices: what the file says, or with EverySubscriber what
@@ -102,7 +103,22 @@ func (r *reader) validateFans(s *Scenario) {
 			r.WarnAt(path, g.place, "by their topics %g subscribers get each message, and %d are waited for: with more than that nobody knows whose is missing; write "+
 				"deliveries: all", k.fan.least, k.Deliveries)
 		}
+		if k.Deliveries > 0 && k.fan.most > n {
+			r.validateCopies(s, g, k)
+		}
 	})
+}
+
+// validateCopies finds thresholds on duplicates and order of messages that more subscribers get than are waited for: copies that come when all of
+// those have theirs are counted by nobody, and such a threshold would be met whatever the broker does.
+func (r *reader) validateCopies(s *Scenario, g *Group, k *Kind) {
+	for i := range s.Thresholds {
+		t := judged{&s.Thresholds[i], r.thresholds[i].path, r.thresholds[i].at}
+		if t.Operation == metrics.OpDelivery && t.OfCopies() && metrics.InGroup(k.Series(g), t.Group) {
+			r.FailAt(t.path, t.at, "deliveries of %s is %d, and by the topics %g subscribers get each message: what comes twice or out of order to the others is counted by "+
+				"nobody; write deliveries: all", k.Series(g), k.Deliveries, k.fan.most)
+		}
+	}
 }
 
 // validateResponders looks for somebody who answers requests; that may be another program.

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/twinfleet/twinfleet/internal/identity/authority"
+	"github.com/twinfleet/twinfleet/internal/identity/certfile"
 	"github.com/twinfleet/twinfleet/internal/identity/keyfile"
 	"github.com/twinfleet/twinfleet/internal/identity/pemfile"
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
@@ -35,11 +36,11 @@ type Identity struct {
 	X509    *X509       // nil for devices with keys
 	DPS     *DPS        // nil for devices that are not assigned by a provisioning service
 
-	Credentials string        // broker only: file of what devices say of themselves, a row each; empty for none
-	Rows        []Credential  // of that file, as many as the group has devices; nil where another process has read it (Options.Handed)
-	Counted     int           // devices of that file, when it says how many the group has; 0 when the group says so itself
-	lines       []int         // of the file, where Rows stand
-	files       *certificates // of devices that have some in files; nil for none
+	Credentials string          // broker only: file of what devices say of themselves, a row each; empty for none
+	Rows        []Credential    // of that file, as many as the group has devices; nil where another process has read it (Options.Handed)
+	Counted     int             // devices of that file, when it says how many the group has; 0 when the group says so itself
+	lines       []int           // of the file, where Rows stand
+	files       *certfile.Store // of devices that have certificates in files; nil for none
 }
 
 // DeviceKey is a device that a hub knows already.

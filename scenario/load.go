@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/twinfleet/twinfleet/internal/identity/certfile"
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/redact"
 	"github.com/twinfleet/twinfleet/internal/language/tree"
@@ -111,6 +112,8 @@ type reader struct {
 	wantDuration time.Duration // likewise
 	readSecret   func(name string) ([]byte, error)
 	handed       bool // Options has both
+
+	certificates *certfile.Store // of all groups; nil for none
 
 	numbers    []number    // of devices
 	scaled     []string    // keys with the values that they have for the size that was asked for: key=value

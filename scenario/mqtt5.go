@@ -87,7 +87,7 @@ func subscribeKeys(s *Subscribe) []language.Key {
 		key("topics", value.Texts(&s.Topics).Required(), none,
 			"Topic filters, with the wildcards + and #; {device}, {group} and {index} are replaced. $share/NAME/FILTER is a shared subscription: one of those who have it "+
 				"gets each message."),
-		key("qos", value.Count(&s.QoS, 0, 2), is("1"), "The quality of service that is asked for."),
+		key("qos", value.Count(&s.QoS, 0, 2), is("1"), "The quality of service that is asked for; each report says where the broker grants a lower one."),
 		key("no_local", value.Bool(&s.NoLocal), is("false"), "MQTT 5: not what the device sends itself."),
 		key("retain_as_published", value.Bool(&s.RetainAsPublished), is("false"), "MQTT 5: messages come with the retain flag that their sender set."),
 		key("retain_handling", value.OneOf(&s.RetainHandling, RetainSend, RetainNew, RetainNone), is(RetainSend),

@@ -148,8 +148,8 @@ func (r *reader) validateDeliveries(path string, g *Group, k *Kind, s *Scenario)
 	}
 }
 
-// TopicOf is the template of the topic that messages of the kind go to: its own, or the target's.
-func (k *Kind) TopicOf(t *target.Target) string { return cmp.Or(k.Topic, t.Topic) }
+// TopicOf is the template of the topic that the messages go to: their own, or the target's.
+func (t *Telemetry) TopicOf(at *target.Target) string { return cmp.Or(t.Topic, at.Topic) }
 
 // shared begins a filter that is a shared subscription (MQTT 5 section 4.8.2).
 const shared = "$share/"

@@ -83,6 +83,9 @@ func runKube(e env, cmd *cobra.Command, file string) error {
 	case err != nil:
 		return withCode(codeUsage, err)
 	}
+	if err := lead.Refuse(m.Scenario, loss); err != nil { // the coordinator's pod would end with it
+		return withCode(codeUsage, err)
+	}
 	tellWarnings(e, m.Scenario)
 	for _, w := range m.Warnings {
 		fmt.Fprintf(e.stderr, "warning: %s\n", w)

@@ -14,13 +14,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/paho"
 	"github.com/twinfleet/twinfleet/metrics/reason"
+	"github.com/twinfleet/twinfleet/test/loopback"
 )
 
 // certificate is a new one that signs itself, for a name and until a time.
@@ -47,36 +47,9 @@ func certificate(t *testing.T, name string, until time.Time) (tls.Certificate, *
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
-// listening gives every connection at a new address to serve until the test ends.
-func listening(t *testing.T, serve func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer nc.Close()
-				serve(nc)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		serving.Wait()
-	})
-	return l.Addr().String()
-}
-
 // secured serves TLS: a handshake, and then silence.
 func secured(t *testing.T, config *tls.Config) string {
-	return listening(t, func(nc net.Conn) { _, _ = io.Copy(io.Discard, tls.Server(nc, config)) })
+	return loopback.Serve(t, func(nc net.Conn) { _, _ = io.Copy(io.Discard, tls.Server(nc, config)) })
 }
 
 // Each way in which a connection is not to be had has a reason of its own, over real sockets.
@@ -92,8 +65,8 @@ func TestReasons(t *testing.T) {
 		return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS10, MaxVersion: most, ClientAuth: demand}
 	}
 	plainTLS := secured(t, server(good, 0, tls.NoClientCert))
-	hangsUp := listening(t, func(nc net.Conn) { _, _ = nc.Read(make([]byte, 1)) })
-	babbles := listening(t, func(nc net.Conn) {
+	hangsUp := loopback.Serve(t, func(nc net.Conn) { _, _ = nc.Read(make([]byte, 1)) })
+	babbles := loopback.Serve(t, func(nc net.Conn) {
 		_, _ = nc.Write([]byte("220 mail.example ESMTP\r\n"))
 		_, _ = io.Copy(io.Discard, nc)
 	})

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/internal/audience"
+	"github.com/twinfleet/twinfleet/internal/audience/audiencetest"
 )
 
 func ExampleIndex_Of() {
@@ -140,23 +141,6 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// matches is section 4.7 word for word: the levels side by side.
-func matches(filter, topic string) bool {
-	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")
-	if strings.HasPrefix(topic, "$") && (f[0] == "+" || f[0] == "#") {
-		return false
-	}
-	for i, level := range f {
-		switch {
-		case level == "#":
-			return i <= len(t)
-		case i >= len(t), level != "+" && level != t[i]:
-			return false
-		}
-	}
-	return len(f) == len(t)
-}
-
 func level() *rapid.Generator[string] { return rapid.SampledFrom([]string{"a", "b", "", "$a", "+x"}) }
 
 func topics() *rapid.Generator[string] {
@@ -214,10 +198,10 @@ func TestAudienceIsWhoMatches(t *testing.T) {
 					}
 					seen[f] = true
 					if rest, ok := strings.CutPrefix(f, "$share/"); ok {
-						if _, filter, _ := strings.Cut(rest, "/"); matches(filter, topic) {
+						if _, filter, _ := strings.Cut(rest, "/"); audiencetest.Matches(filter, topic) {
 							groups[rest] = append(groups[rest], s.Index)
 						}
-					} else if matches(f, topic) && !(s.NoLocal && s.Index == publisher) {
+					} else if audiencetest.Matches(f, topic) && !(s.NoLocal && s.Index == publisher) {
 						own[s.Index]++
 					}
 				}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -135,7 +136,11 @@ func reachable(sc *scenario.Scenario, n *names) error {
 			"name a hub: --set 'target.hub=${TWINFLEET_HUB}' takes it from a Secret", ErrOptions)
 	}
 	if host, err := sc.Target.Opened(); err == nil && local(host) && !n.says(host) {
-		return fmt.Errorf("%w: the target is at %s, which is another machine for each pod; name one that all of them reach", ErrOptions, host)
+		what := "the target"
+		if sc.Target.Through() != nil {
+			what = "the proxy"
+		}
+		return fmt.Errorf("%w: %s is at %s, which is another machine for each pod; name one that all of them reach", ErrOptions, what, host)
 	}
 	if len(sc.Fleet.SourceAddresses) > 0 {
 		return fmt.Errorf("%w: fleet.source_addresses are addresses of a machine; a pod has one of its own: leave them out", ErrOptions)
@@ -143,8 +148,10 @@ func reachable(sc *scenario.Scenario, n *names) error {
 	return nil
 }
 
+// local reports whether a host is the machine that connects to it.
 func local(host string) bool {
-	return host == "localhost" || host == "::1" || strings.HasPrefix(host, "127.")
+	ip := net.ParseIP(host)
+	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") || ip.IsLoopback() || ip.IsUnspecified()
 }
 
 // size settles how many agents there are, and what they and the coordinator ask for.

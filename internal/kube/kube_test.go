@@ -293,6 +293,9 @@ func TestRefused(t *testing.T) {
 	}{
 		{"embedded hub", "the target is the embedded hub", kube.Options{Text: embedded}},
 		{"loopback", "another machine for each pod", kube.Options{Text: append([]byte("target: {hub: \"mqtt://127.0.0.1:1883\"}\n"), embedded...)}},
+		{"a proxy on loopback", "the proxy is at 127.0.0.1, which is another machine for each pod", kube.Options{Text: text(1, ""), Read: set("target.hub=mqtt://b.example", "target.proxy=http://127.0.0.1:3128")}},
+		{"this machine as any address", "another machine for each pod", kube.Options{Text: text(1, ""), Read: set("target.hub=mqtt://0.0.0.0:1883")}},
+		{"loopback in capitals", "another machine for each pod", kube.Options{Text: text(1, ""), Read: set("target.hub=mqtt://LOCALHOST.:1883")}},
 		{"loopback with a name", "another machine for each pod", kube.Options{Text: text(1, ""), Read: set("target.hub=mqtt://localhost:1883")}},
 		{"source addresses", "fleet.source_addresses", kube.Options{Text: append([]byte("target: {hub: \"mqtt://192.0.2.1\"}\n"), with("source_addresses: [192.0.2.7]")...)}},
 		{"a secret", "a secret seems to be written", kube.Options{Text: append([]byte("target: {hub: \""+key+"\"}\n"), embedded...)}},

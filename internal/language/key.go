@@ -4,6 +4,7 @@ package language
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -102,6 +103,24 @@ func Below(path, top string) bool {
 	return ok && rest != "" && (rest[0] == '.' || rest[0] == '[')
 }
 
+// limited is the form of the value with what is taken: its choices, or its bounds.
+func (v Value) limited() string {
+	text, words := string(v.Form), strings.Join(v.Choices, ", ")
+	if v.Form == form.CountOr {
+		return fmt.Sprintf("%s, %s to %s, or %s", form.Count, v.Low, v.High, words)
+	}
+	if words != "" {
+		return text + ": " + words
+	}
+	switch {
+	case v.Low == "", v.High == "" && v.Low == "0s":
+		return text
+	case v.High == "", v.High == strconv.Itoa(math.MaxInt32): // as many as there can be
+		return text + ", " + v.Low + " or more"
+	}
+	return text + ", " + v.Low + " to " + v.High
+}
+
 // Sections writes a table as Markdown: a section an object, a row a key. path is that of the object; "" for the file.
 func Sections(b *strings.Builder, path string, keys []Key) {
 	title := "The file"
@@ -111,10 +130,13 @@ func Sections(b *strings.Builder, path string, keys []Key) {
 	fmt.Fprintf(b, "\n## %s\n\n| key | form | default | meaning |\n|---|---|---|---|\n", title)
 	for _, k := range keys {
 		def := k.Default.Text()
-		if def != "" && !strings.Contains(def, " ") {
+		switch {
+		case def == "" && k.Value.Must:
+			def = "required"
+		case def != "" && !strings.Contains(def, " "):
 			def = "`" + def + "`"
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", k.Name, k.Value.Form, def, strings.ReplaceAll(k.Doc, "|", "\\|"))
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", k.Name, k.Value.limited(), def, strings.ReplaceAll(k.Doc, "|", "\\|"))
 	}
 	for _, k := range keys {
 		if k.Value.Keys == nil {

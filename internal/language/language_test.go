@@ -1,6 +1,7 @@
 package language_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,9 @@ type menu struct {
 	dishes []dish
 	sauce  *sauce
 	order  []string
+
+	milk                string
+	spoons, seats, room int
 }
 
 type dish struct {
@@ -47,6 +51,10 @@ func keys(m *menu) []language.Key {
 		{Name: "dishes", Value: value.List(&m.dishes, value.Empty, dishes, nil), Doc: "What there is."},
 		{Name: "sauce", Value: value.Optional(&m.sauce, value.Empty, sauces), Doc: "What is beside it."},
 		{Name: "order", Value: value.Weights(func(names []string, _ []float64) { m.order = names }), Doc: "Who eats first."},
+		{Name: "milk", Value: value.OneOf(&m.milk, "none", "some"), Default: language.Is("none"), Doc: "Whether there is milk."},
+		{Name: "spoons", Value: value.CountOr(&m.spoons, 0, 9, "all", -1), Default: language.Is("all"), Doc: "How many spoons there are."},
+		{Name: "seats", Value: value.Count(&m.seats, 3, math.MaxInt32), Default: language.Is("3"), Doc: "How many can sit."},
+		{Name: "room", Value: value.Size(&m.room, 1000, 2<<20), Doc: "For what is left."},
 	}
 }
 
@@ -87,7 +95,7 @@ func TestEveryMistakeIsAProblem(t *testing.T) {
 		"menu.yaml:2:9: guests: 9 is out of range; use 1 to 8",
 		"menu.yaml:3:6: tea: expected true or false, found text",
 		`menu.yaml:5:12: dishes[0].name: "Soup" is no name; use small letters, digits and hyphens, 60 at most`,
-		"menu.yaml:5:25: dishes[0].takes: 1s is too short; use at least 1m0s",
+		"menu.yaml:5:25: dishes[0].takes: 1s is too short; use at least 1m",
 		"menu.yaml:5:29: dishes[0].name: repeated key; it stands in line 5 already",
 		"menu.yaml:6:8: sauce: expected an object, found a list",
 		"menu.yaml:7:8: order: all weights are 0; one must be above",
@@ -131,7 +139,8 @@ func TestReferenceAndSchema(t *testing.T) {
 	var b strings.Builder
 	language.Sections(&b, "", keys(new(menu)))
 	for _, want := range []string{
-		"| `title` | text | the day | What stands above, or \\| nothing. |", "| `guests` | whole number | `2` | How many come. |", "## `dishes[]`", "## `sauce`",
+		"| `title` | text | the day | What stands above, or \\| nothing. |", "| `guests` | whole number, 1 to 8 | `2` | How many come. |", "| `takes` | time, 1m or more | `10m` |", "| `name` | name | required |",
+		"| `milk` | text: none, some | `none` |", "| `spoons` | whole number, 0 to 9, or all | `all` |", "| `seats` | whole number, 3 or more | `3` |", "| `room` | size, 1KB to 2MiB |  |", "## `dishes[]`", "## `sauce`",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the reference lacks %s:\n%s", want, &b)

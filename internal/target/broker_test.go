@@ -21,6 +21,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/target/reach"
 	"github.com/twinfleet/twinfleet/metrics/reason"
 	"github.com/twinfleet/twinfleet/scenario"
+	"github.com/twinfleet/twinfleet/test/loopback"
 )
 
 // broker opens a scenario's broker.
@@ -124,27 +125,7 @@ func TestRedirected(t *testing.T) {
 // listener takes connections and says nothing.
 func listener(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.Copy(io.Discard, nc)
-			nc.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-	return l.Addr().String()
+	return loopback.Serve(t, func(nc net.Conn) { _, _ = io.Copy(io.Discard, nc) })
 }
 
 type resolver []string

@@ -1,7 +1,6 @@
 package target
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -93,7 +92,7 @@ func (t *Target) groupOf(index int) (g *scenario.Group, i int) {
 // topic is where a device of a plain broker sends its messages.
 func (t *Target) topic(d protocol.Device) string {
 	g, i := t.groupOf(d.Index)
-	return g.Fill(cmp.Or(g.Telemetry.Topic, t.sc.Target.Topic), d.ID, i)
+	return g.Fill(g.Telemetry.TopicOf(&t.sc.Target), d.ID, i)
 }
 
 // filters are what a device of a plain broker listens to; nil for nothing.

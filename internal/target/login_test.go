@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -124,7 +125,7 @@ func presented(t *testing.T, x *Target, index int) string {
 	t.Helper()
 	_, _ = x.Link(index, "").Dial(t.Context()) // has the certificate made that an authority signs
 	if p := x.devices.proof(index); p.cert != nil {
-		return p.cert.Leaf.Subject.CommonName
+		return commonName(t, p.cert.Certificate[0])
 	}
 	if x.devices.here != nil {
 		return ""
@@ -137,7 +138,52 @@ func presented(t *testing.T, x *Target, index int) string {
 	if cert == nil {
 		return ""
 	}
-	return cert.Leaf.Subject.CommonName
+	return commonName(t, cert.Certificate[0])
+}
+
+func commonName(t *testing.T, der []byte) string {
+	t.Helper()
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Subject.CommonName
+}
+
+// No file is read while a connection is measured, however many devices there are: that would be counted as the target's time.
+func TestCertificatesAreReadBefore(t *testing.T) {
+	const devices = 10_100
+	files, reads := brokerFiles(t), 0
+	text := fmt.Sprintf(`
+target: {hub: "mqtts://127.0.0.1:1"}
+fleet: {groups: [{name: homes, count: %d, identity: {x509: {certificate: "{device}.pem", key: "{device}.key"}}}]}
+stages: [{name: s, devices: 1, duration: 1s}]
+`, devices)
+	sc, err := scenario.Decode("x.yaml", []byte(text), scenario.Options{ReadFile: func(name string) ([]byte, error) {
+		reads++
+		return files["homes-07"+path.Ext(name)], nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	aim, err := Open(t.Context(), Options{Scenario: sc, Devices: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer aim.Close()
+	if _, err := aim.Identities(); err != nil {
+		t.Fatal(err)
+	}
+	for _, index := range []int{0, devices - 1} {
+		o := aim.Link(index, sc.Fleet.Groups[0].DeviceID(index))
+		before := reads
+		if _, err := o.Dial(t.Context()); err == nil {
+			t.Error("somebody is at port 1")
+		}
+		if reads != before {
+			t.Errorf("device %d read %d files while it connected", index, reads-before)
+		}
+	}
 }
 
 // A file that is there when the run begins and not when a device connects is the device's failure, with a reason of its own.

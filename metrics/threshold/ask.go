@@ -17,6 +17,9 @@ func (t Threshold) NeedsData() bool {
 // OfSchedule reports whether the threshold is about how the generator kept its schedule, and about nothing of the target.
 func (t Threshold) OfSchedule() bool { return t.aggregate.OfSchedule() }
 
+// OfCopies reports whether the threshold is about the copies of messages that subscribers get: what comes twice, or out of order.
+func (t Threshold) OfCopies() bool { return t.aggregate.OfDeliveries() }
+
 // ByStage reports whether a Recorder tells apart, by stage, what the threshold compares. What queries found and what devices are is not.
 func (t Threshold) ByStage() bool { return !t.aggregate.OfQueries() && !t.aggregate.OfDevices() }
 

@@ -215,7 +215,7 @@ func (c *conductor) load(ctx context.Context) error {
 	c.beginStage("")
 	c.ledger.Tell(report.Event{Kind: report.KindStopping, OK: true, Text: "stopping"})
 	c.outages.End() // before devices that are gone stop for that reason, which looks as if they were back
-	c.drain.begin(cancelHard)
+	c.drain.begin(cancelHard, c.rec.Snapshot)
 	c.fleet.Finish()
 	cancelSoft()
 	service.Wait()

@@ -16,16 +16,24 @@ type drain struct {
 	mu     sync.Mutex // protects the following fields
 	cancel context.CancelFunc
 	cut    bool
-	from   time.Time // when it began; zero before
+	from   time.Time         // when it began; zero before
+	last   *metrics.Snapshot // before it; see figures
 	began  chan struct{}
 }
 
-// begin says what ends the wait at once.
-func (d *drain) begin(cancel context.CancelFunc) {
+// begin says what ends the wait at once. Devices are stopped after it: the figures as it begins are the last with all of them.
+func (d *drain) begin(cancel context.CancelFunc, figures func() *metrics.Snapshot) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.cancel, d.from = cancel, time.Now()
+	d.cancel, d.from, d.last = cancel, time.Now(), figures()
 	close(d.began)
+}
+
+// figures are the last before the wait; nil before it began: all that were taken until then are of the stages.
+func (d *drain) figures() *metrics.Snapshot {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last
 }
 
 // stop ends the wait; it is false when nothing waits.

@@ -55,7 +55,9 @@ func (m *monitor) run(ctx context.Context, last *metrics.Snapshot) *metrics.Snap
 			return last
 		}
 		if drained != nil {
-			last = m.judge(last)
+			if now := m.rec.Snapshot(); m.drain.figures() == nil { // else devices may be stopped in them
+				last = m.judge(now, last)
+			}
 			continue
 		}
 		last = m.sample(last)
@@ -66,15 +68,14 @@ func (m *monitor) run(ctx context.Context, last *metrics.Snapshot) *metrics.Snap
 
 // leave samples the rest of the last stage, and leaves it.
 func (m *monitor) leave(last *metrics.Snapshot) *metrics.Snapshot {
-	now := m.judge(last)
+	now := m.judge(m.drain.figures(), last)
 	m.ledger.Enter("", time.Now())
 	return now
 }
 
 // judge judges what came since the last figures, and returns the new ones.
-func (m *monitor) judge(last *metrics.Snapshot) *metrics.Snapshot {
+func (m *monitor) judge(now, last *metrics.Snapshot) *metrics.Snapshot {
 	m.outages.Poll()
-	now := m.rec.Snapshot()
 	m.measured(m.generator.Sample(now, m.connections()))
 	missed := m.bounds.Sample(now)
 	m.tell(now, last)

@@ -7,11 +7,13 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/prom"
+	"github.com/twinfleet/twinfleet/metrics/threshold"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/scenario/engine"
 )
@@ -107,6 +109,44 @@ twinfleet_run_devices_connected{run="20000101-000000"} 4
 		if err := testutil.GatherAndCompare(prom.Registry(rec), strings.NewReader(want),
 			"twinfleet_run_verdict", "twinfleet_threshold_met", "twinfleet_threshold_bound", "twinfleet_run_devices_wanted",
 			"twinfleet_run_started_timestamp_seconds", "twinfleet_run_as_asked", "twinfleet_run_devices_connected"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What is told of the last stage is of before its devices are stopped, however late those are who tell it: also what is known in the end.
+func TestLastOfAStageHasItsDevices(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rec, w := punctual(), newWatcher()
+		slow := func(p report.Sample) {
+			w.tick(p)
+			if p.At == 4*time.Second { // the stage ends meanwhile
+				time.Sleep(1500 * time.Millisecond)
+			}
+		}
+		sc := decode(t, `
+fleet: {groups: [{name: robots, count: 4, reported: {connectivity: {type: wifi}, every: 100ms}}]}
+stages: [{name: hold, duration: 5s, devices: 4, connect_rate: 100/s}]
+`)
+		o := engine.Options{Scenario: sc, Recorder: rec, AllowSaturated: true, Observers: []report.Observer{report.Funcs{OnSample: slow}}}
+		if run := engine.New(engine.InMemory(engine.Sampled(o, calm()), nil)).Run(t.Context()); run.Outcome != report.Passed {
+			t.Fatalf("the run %s: %s", run.Outcome, run.Reason)
+		}
+		for _, p := range w.progress {
+			if s := p.Standing; p.At > time.Second && (s.Connected != 4 || s.Wanted != 4) {
+				t.Errorf("at %v, in stage %q: %s", p.At, p.Window.Stage, s.DevicesText())
+			}
+			if connected, _ := threshold.Devices(p.Total, ""); p.At > time.Second && p.Window.Stage != "" && connected != 4 {
+				t.Errorf("at %v, in stage %q: the figures have %d connected", p.At, p.Window.Stage, connected)
+			}
+		}
+		const want = `
+# HELP twinfleet_run_devices_connected Devices that are connected; once the last stage is over, those that were then.
+# TYPE twinfleet_run_devices_connected gauge
+twinfleet_run_devices_connected{run="20000101-000000"} 4
+`
+		if err := testutil.GatherAndCompare(prom.Registry(rec), strings.NewReader(want), "twinfleet_run_devices_connected"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -19,6 +19,9 @@ const usual = `[{name: ramp, duration: 200ms, devices: 100%}, {name: hold, durat
 // cut are stages in which each device loses its connection once.
 const cut = `[{name: ramp, duration: 200ms, devices: 100%}, {name: cut, duration: 1500ms, storm: {drop: 100%}}]`
 
+// slow are stages in which each device loses its connection once, and those that come back after 10 s do.
+const slow = `[{name: ramp, duration: 200ms, devices: 100%}, {name: cut, duration: 13s, storm: {drop: 100%}}]`
+
 // key is a key of the language, or some, and what a broker sees of it. NAME is the row's; regular expressions hold lines.
 type key struct {
 	name   string
@@ -33,6 +36,7 @@ type key struct {
 	none   bool     // no session is left of the first device
 	only5  bool
 	only   string // the one broker that shows it
+	check  func(t *testing.T, heard []string)
 }
 
 func keys() []key {
@@ -95,6 +99,11 @@ func keys() []key {
 		{
 			name: "will-delay", stages: cut, only5: true, groups: `[{name: NAME, count: 2, session: {clean: false, expiry: 1m}, will: {topic: "NAME/gone", payload: gone, delay: 30s}, ` + send + `}]`,
 			heard: []string{`^NAME/NAME-000000 `}, never: []string{`^NAME/gone`},
+		},
+		{ // the first comes back after 10 s, when its will is out; the second within its delay
+			name: "will-delayed", stages: slow, only5: true, groups: `[{name: NAME, backoff: fixed, session: {clean: false, expiry: 1m}, will: {topic: "NAME/gone/{device}", payload: "{index} left", qos: 1, delay: 2s}, ` + send + `}, ` +
+				`{name: s-NAME, session: {clean: false, expiry: 1m}, will: {topic: "NAME/gone/{device}", payload: gone, delay: 5s}, telemetry: {topic: "NAME/still", every: 100ms}}]`,
+			once: []string{`^NAME/gone/NAME-000000 q1 r0 .* "000000 left"`}, never: []string{`^NAME/gone/s-NAME`}, check: delayed,
 		},
 		{
 			name: "messages", groups: `[{name: NAME, telemetry: {topic: "NAME/a", every: 200ms, qos: 0}, messages: [{name: b, topic: "NAME/{device}/b", every: 200ms, qos: 2, payload: b}, ` +
@@ -284,6 +293,9 @@ func seen(t *testing.T, binary string, b *broker, ear *rig.Process, x *key, vers
 			t.Errorf("%d times %s; want none:\n%s\n%s", n, named(want), strings.Join(heard, "\n"), strings.Join(log, "\n"))
 		}
 	}
+	if x.check != nil {
+		x.check(t, heard)
+	}
 	if x.none {
 		var last string
 		for _, line := range log {
@@ -293,6 +305,25 @@ func seen(t *testing.T, binary string, b *broker, ear *rig.Process, x *key, vers
 		}
 		if !strings.Contains(last, "(0, 0)") {
 			t.Errorf("a session is left: %s\n%s", last, strings.Join(log, "\n"))
+		}
+	}
+}
+
+// delayed holds a will to its delay of 2 s: others say something every 100 ms between the last word of a device that is gone for 10 s and its will.
+func delayed(t *testing.T, heard []string) {
+	between := 0
+	for _, line := range heard {
+		switch {
+		case strings.HasPrefix(line, "Client "): // of its own doing
+		case strings.Contains(line, "/gone/"):
+			if between < 15 || between > 60 {
+				t.Errorf("%d messages of others came before the will; want some 20 to 30:\n%s", between, strings.Join(heard, "\n"))
+			}
+			return
+		case strings.Contains(line, "/still "):
+			between++
+		default:
+			between = 0
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/twinfleet/twinfleet/internal/audience/audiencetest"
 )
 
 // delays are times that would fill pages.
@@ -135,7 +137,7 @@ func (w *Wire) slots(m *message, j Judging) (all []slot) {
 				name, filter, shared = strings.Cut(rest, "/")
 			}
 			switch {
-			case !Matches(filter, m.topic):
+			case !audiencetest.Matches(filter, m.topic):
 			case shared:
 				groups[name+"/"+filter] = append(groups[name+"/"+filter], id)
 			case !o.noLocal || id != m.client:
@@ -212,7 +214,7 @@ func (w *Wire) keeps(id string, m *message) bool {
 		if rest, ok := strings.CutPrefix(f, "$share/"); ok {
 			_, f, _ = strings.Cut(rest, "/")
 		}
-		if Matches(f, m.topic) {
+		if audiencetest.Matches(f, m.topic) {
 			most = max(most, o.qos)
 		}
 	}
@@ -285,23 +287,6 @@ func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *i
 		return &a.Absent
 	}
 	return &a.Edge
-}
-
-// Matches is section 4.7 of the specification: the levels side by side.
-func Matches(filter, topic string) bool {
-	f, t := strings.Split(filter, "/"), strings.Split(topic, "/")
-	if strings.HasPrefix(topic, "$") && (f[0] == "+" || f[0] == "#") {
-		return false
-	}
-	for i, level := range f {
-		switch {
-		case level == "#":
-			return i <= len(t)
-		case i >= len(t), level != "+" && level != t[i]:
-			return false
-		}
-	}
-	return len(f) == len(t)
 }
 
 // Answers are what the wire says of the requests of some devices.

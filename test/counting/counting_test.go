@@ -133,15 +133,15 @@ func TestRunsCountWithinBounds(t *testing.T) {
 				b := newMosquitto(t)
 				p := between(t, b.addr)
 				s := shape{c.name, 10, 3, 50 * time.Millisecond, 2, 3, "lean"}
-				text := strings.Replace(s.scenario(qos), "hold, duration: 2s", "hold, duration: 4s", 1)
-				text = strings.Replace(text, "rest, duration: 800ms", "rest, duration: 4s", 1) // all are back
+				text := strings.Replace(s.scenario(qos), "hold, duration: 2s", "hold, duration: 7s", 1) // so that little of it is what cannot be decided
+				text = strings.Replace(text, "rest, duration: 800ms", "rest, duration: 4s", 1)          // all are back
 				timer := time.AfterFunc(2500*time.Millisecond, func() { c.fault(t, p, b) })
 				defer timer.Stop()
 				run := carry(t, p, text)
 				a := p.Judge(Judging{Publishers: sensors, Timeout: time.Duration(s.timeout) * time.Second, Anyone: s.anyones})
 				sent := int(run.Totals.Find(metrics.OpTelemetry, "sensors").Started())
 				hold(t, of(t, run, "sensors"), a, (sent-a.Messages)*s.anyones)
-				if a.Edge > a.Due()/3 || !c.want(a) {
+				if a.Edge > a.Due()/5 || !c.want(a) {
 					t.Error("the fault did nothing, or more than can be decided")
 				}
 			})

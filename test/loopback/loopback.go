@@ -1,12 +1,14 @@
-// Package loopback finds addresses for tests that must name one before anybody listens there.
+// Package loopback has addresses for tests: of nobody, for those that must name one before anybody listens there, and of little servers.
 package loopback
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Free is an address of the loopback interface where nobody listens. Its port is below those that the kernel gives to
@@ -27,4 +29,32 @@ func Free(tb testing.TB) string {
 	}
 	tb.Fatalf("no free port in %d tries", tries)
 	return ""
+}
+
+// Serve answers each connection until the test is over, and returns where. An answer is cut off after ten seconds.
+func Serve(tb testing.TB, answer func(nc net.Conn)) (addr string) {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer nc.Close()
+				_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+				answer(nc)
+			})
+		}
+	})
+	tb.Cleanup(func() {
+		l.Close()
+		serving.Wait()
+	})
+	return l.Addr().String()
 }

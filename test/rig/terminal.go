@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
@@ -231,6 +232,9 @@ func (t *Terminal) Start(tb testing.TB, dir string, environ []string, stdout *os
 		cmd.Stdout = stdout
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	watched := make(chan os.Signal, 1)
+	signal.Notify(watched, syscall.SIGHUP) // or what is started ignored it as well, where nohup had these tests ignore it
+	defer signal.Stop(watched)
 	if err := cmd.Start(); err != nil {
 		tb.Fatalf("starting %s: %v", name, err)
 	}

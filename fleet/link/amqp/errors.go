@@ -89,7 +89,7 @@ var (
 	errNoLink    = errors.New("the device has not subscribed to what the message is for")
 	errTopic     = errors.New("the topic is none that a device sends to over AMQP")
 	errQoS       = errors.New("AMQP has no quality of service 2")
-	errOversized = errors.New("the message is larger than the target takes on this link")
+	errOversized = link.UnsupportedError("not sent: larger than the target takes on this link")
 	errCut       = fmt.Errorf("%w: it was cut", link.ErrLost)
 	errNoRoom    = errors.New("the target has no room for more links on this connection")
 )

@@ -20,15 +20,16 @@ type five struct {
 	maximum     int    // bytes of a packet that the target takes
 	identifiers bool   // it takes subscription identifiers
 	limit       int    // bytes of a packet that this side takes
-	receives    int    // messages with QoS above 0 that the target may have unacknowledged
+	receives    int    // messages with QoS above 0, of this connection, that the target may have unacknowledged
 	quota       int    // how many more of them this side may send
 	most        int    // what quota began with: the target's Receive Maximum
 	unsent      int    // messages among the awaited that wait for the quota
 	broken      error  // why the connection ends that this side says DISCONNECT about
 	aliases     uint16 // how many this side may use
 	using       map[string]uint16
-	before      []uint16 // messages with QoS 2 that came on a connection before, of which this one's receive maximum knows nothing (section 4.9)
-	topics      []string // of the target's aliases, from 1 on; empty for none yet
+	before      []uint16          // messages with QoS 2 that came on a connection before, of which this one's receive maximum knows nothing (section 4.9)
+	mayUse      uint16            // aliases that the target may use
+	topics      map[uint16]string // of those that it has used
 }
 
 // v5 is nil on a connection of MQTT 3.1.1.
@@ -184,7 +185,7 @@ func greeted(body []byte, o link.Options) (*five, error) {
 			Shared: number(v5.SharedAvailable, 1) == 1, Wildcard: number(v5.WildcardAvailable, 1) == 1,
 		},
 		keepAlive: -1, maximum: number(v5.MaximumPacketSize, 1<<32-1), identifiers: number(v5.IdentifiersAvailable, 1) == 1, limit: limit(o),
-		receives: 65_535, quota: number(v5.ReceiveMaximum, 65_535), aliases: min(o.Aliases, uint16(number(v5.TopicAliasMaximum, 0))),
+		receives: 65_535, quota: number(v5.ReceiveMaximum, 65_535), aliases: min(o.Aliases, uint16(number(v5.TopicAliasMaximum, 0))), mayUse: o.TopicAliases,
 	}
 	f.most = f.quota
 	if v, ok := m.Number(v5.ServerKeepAlive); ok {
@@ -192,9 +193,6 @@ func greeted(body []byte, o link.Options) (*five, error) {
 	}
 	if o.ReceiveMaximum > 0 {
 		f.receives = int(o.ReceiveMaximum)
-	}
-	if o.TopicAliases > 0 {
-		f.topics = make([]string, o.TopicAliases)
 	}
 	return f, nil
 }
@@ -290,20 +288,26 @@ func (f *five) subscribe5(filters []v5.Subscription, id uint32) error {
 
 // topic is that of a message that arrived, by its alias if it has one (section 3.3.2.3.4).
 func (f *five) topic(m *v5.Publish) (string, error) {
-	alias, ok := m.Number(v5.TopicAlias)
+	n, ok := m.Number(v5.TopicAlias)
+	alias := uint16(n)
+	known := f.topics[alias]
 	switch {
 	case !ok:
 		return stringOf(m.Topic), nil
-	case int(alias) > len(f.topics):
+	case alias > f.mayUse:
 		return "", link.ErrTopicAlias
 	case len(m.Topic) > 0:
-		if f.topics[alias-1] != stringOf(m.Topic) {
-			f.topics[alias-1] = string(m.Topic)
+		if known != stringOf(m.Topic) {
+			if f.topics == nil {
+				f.topics = make(map[uint16]string)
+			}
+			known = string(m.Topic)
+			f.topics[alias] = known
 		}
-	case f.topics[alias-1] == "":
+	case known == "":
 		return "", link.ErrTopicAlias
 	}
-	return f.topics[alias-1], nil
+	return known, nil
 }
 
 // take5 acts on a packet of MQTT 5.

@@ -264,7 +264,7 @@ var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceede
 const errConnect link.UnsupportedError = "not sent: a client id, user name, password or will of more than 65,535 bytes"
 
 // errUnwritable is why a message is not sent that no packet holds.
-var errUnwritable = fmt.Errorf("a topic has at most %d bytes, and a message %d", mqtt.MaxField, mqtt.MaxBody)
+const errUnwritable link.UnsupportedError = "not sent: a topic of more than 65,535 bytes, or a message of more than 268,435,455"
 
 func (c *conn) Publish(m link.Message, done func(error)) {
 	if err := c.unfit(&m); err != nil {
@@ -431,7 +431,7 @@ func (c *conn) Close() { c.close(false) }
 func (c *conn) close(session bool) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
-	if c.wire.Over() != nil || c.ours {
+	if c.gone() != nil {
 		return
 	}
 	if c.wire.Full() {

@@ -187,18 +187,20 @@ func (c *conn) answer(t mqtt.Type, id uint16, code byte) {
 	}
 }
 
-// released ends what the target sent with QoS 2.
+// released ends what the target sent with QoS 2. Its PUBCOMP gives the target one message more, also when that was not one of this connection's.
 func (c *conn) released(id uint16) {
 	c.wire.Lock()
 	defer c.wire.Unlock()
-	code := byte(0)
+	f, code := c.v5(), byte(0)
+	own := f == nil || !slices.Contains(f.before, id)
 	if i := slices.Index(c.received, id); i >= 0 {
 		c.received = slices.Delete(c.received, i, i+1)
-		if f := c.v5(); f != nil {
-			f.before = slices.DeleteFunc(f.before, func(x uint16) bool { return x == id })
-		}
-	} else if c.v5() != nil {
-		code = v5.PacketIDNotFound
+	} else if f != nil {
+		code, own = v5.PacketIDNotFound, false
+	}
+	if !own {
+		f.before = slices.DeleteFunc(f.before, func(x uint16) bool { return x == id })
+		f.receives++
 	}
 	c.answer(mqtt.PUBCOMP, id, code)
 }

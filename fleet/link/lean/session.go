@@ -181,7 +181,7 @@ func (c *conn) Greeting() link.Greeting {
 // End implements link.Ender.
 func (c *conn) End() {
 	c.wire.Lock()
-	if c.more != nil && c.wire.Over() == nil && !c.ours {
+	if c.more != nil && c.gone() == nil {
 		c.lasting, c.ending = false, true
 	}
 	c.wire.Unlock()

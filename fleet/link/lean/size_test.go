@@ -1,8 +1,11 @@
 package lean
 
 import (
+	"runtime"
 	"testing"
 	"unsafe"
+
+	"github.com/twinfleet/twinfleet/fleet/link"
 )
 
 // A connection of MQTT 3.1.1 that keeps nothing, which a fleet has a hundred thousand of, is of the size class of the allocator that it
@@ -14,4 +17,24 @@ func TestSize(t *testing.T) {
 	if n := unsafe.Sizeof(awaited{}); n > 24 {
 		t.Errorf("what waits has %d bytes", n)
 	}
+}
+
+// Topic aliases that a target may use and does not cost nothing: a fleet may allow as many as there are.
+func TestUnusedAliases(t *testing.T) {
+	const connections = 100
+	var all [connections]*five
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range all {
+		f, err := greeted([]byte{0, 0, 0}, link.Options{Version: link.V5, TopicAliases: 65_535})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[i] = f
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / connections; each > 4<<10 {
+		t.Errorf("a connection takes %d bytes", each)
+	}
+	runtime.KeepAlive(&all)
 }

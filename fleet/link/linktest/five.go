@@ -506,6 +506,20 @@ func (s *Suite) ends5(t *testing.T) {
 		}
 		p.hears(t, "DISCONNECT", "EOF")
 	})
+	for what, leave := range map[string]func(link.Conn){
+		"Close": link.Conn.Close, "End": func(c link.Conn) { c.(link.Ender).End() },
+	} {
+		s.five(t, "the last word is why the protocol was broken, not that of "+what, nil, kept, func(t *testing.T, p *peer, c *connection) {
+			p.send(t, []byte("\xc0\x00")) // a packet of clients
+			synctest.Wait()               // its DISCONNECT is not read yet
+			leave(c.Conn)
+			p.hears(t, "DISCONNECT code 129", "EOF")
+			<-c.served
+			if len(c.lost) == 0 || !errors.Is(<-c.lost, link.ErrViolation) {
+				t.Error("the end does not say why")
+			}
+		})
+	}
 	s.five(t, "End ends it", nil, kept, func(t *testing.T, p *peer, c *connection) {
 		c.Conn.(link.Ender).End()
 		p.hears(t, "DISCONNECT expiry 0", io.EOF.Error())

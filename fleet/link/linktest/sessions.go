@@ -27,6 +27,7 @@ func (s *Suite) RunSessions(t *testing.T) {
 			"a receive maximum that shrinks":              s.shrinks,
 			"a receive maximum is of a connection":        s.receivesAnew,
 			"whatever the order of events":                s.anyOrder,
+			"whatever the order in which a target sends":  s.receivesAll,
 		} {
 			t.Run(name+"/"+what, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { test(t, &client{suite: s, version: version}) })
@@ -280,14 +281,17 @@ func (s *Suite) shrinks(t *testing.T, x *client) {
 }
 
 // What was received with QoS 2 on a connection before, and is not released, counts for nothing of what the target may send on this one: its quota
-// is new with each connection (section 4.9).
+// is new with each connection, and each PUBCOMP gives it one more, also for what it sent before, and for what nobody knows (section 4.9).
 func (s *Suite) receivesAnew(t *testing.T, x *client) {
 	if x.version != link.V5 {
 		t.Skip("MQTT 3.1.1 has none")
 	}
 	x.receives = 2
-	send := func(p *peer, id uint16) {
+	publish := func(p *peer, id uint16) {
 		p.send(t, written(&packets.Publish{Topic: "a", QoS: 2, PacketID: id, Properties: &packets.Properties{}}))
+	}
+	send := func(p *peer, id uint16) {
+		publish(p, id)
 		p.hears(t, fmt.Sprintf("PUBREC %d", id))
 	}
 	p, c := x.connects(t, false, nil)
@@ -299,7 +303,14 @@ func (s *Suite) receivesAnew(t *testing.T, x *client) {
 	send(p, 4)
 	p.ack(t, mqtt.PUBREL, 1)
 	p.hears(t, "PUBCOMP 1")
-	p.send(t, written(&packets.Publish{Topic: "a", QoS: 2, PacketID: 5, Properties: &packets.Properties{}})) // the third of this connection
+	send(p, 5)
+	p.ack(t, mqtt.PUBREL, 9)
+	p.hears(t, "PUBCOMP 9 code 146")
+	send(p, 6)
+	p.ack(t, mqtt.PUBREL, 3) // of this connection: the room is that of the next
+	p.hears(t, "PUBCOMP 3")
+	send(p, 7)
+	publish(p, 8)
 	p.hears(t, "DISCONNECT code 147")
 	p.lose(c)
 }

@@ -4,6 +4,7 @@
 package stream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -322,20 +323,30 @@ func (c *Conn) readable(buffer []byte) {
 	c.busy = true
 	c.mu.Unlock()
 	if c.server.opts.Patient() {
-		c.server.Go(func() {
-			b := buffers.Get().(*[bufferSize]byte)
-			defer buffers.Put(b)
-			c.pull(b[:], true)
-		})
+		c.patiently(nil)
 		return
 	}
-	c.pull(buffer, false)
+	c.pull(nil, buffer, false)
 }
 
-// pull reads until there is no more, or the connection is over.
-func (c *Conn) pull(buffer []byte, patient bool) {
+// patiently handles what has come, of which came is read, in a goroutine of its own.
+func (c *Conn) patiently(came []byte) {
+	c.server.Go(func() {
+		b := buffers.Get().(*[bufferSize]byte)
+		defer buffers.Put(b)
+		c.pull(came, b[:], true)
+	})
+}
+
+// pull handles what came, and reads until there is no more, or the connection is over.
+func (c *Conn) pull(came, buffer []byte, patient bool) {
 	for {
-		err := c.read(buffer, patient)
+		rest, err := c.read(came, buffer, patient)
+		if rest != nil {
+			c.patiently(rest)
+			return
+		}
+		came = nil
 		c.mu.Lock()
 		if err != nil && c.reason == nil {
 			c.reason = err
@@ -355,23 +366,31 @@ func (c *Conn) pull(buffer []byte, patient bool) {
 	}
 }
 
-// read hands over what has come.
-func (c *Conn) read(buffer []byte, patient bool) error {
+// read hands over what came, and what else has come. The rest is what may wait since it began to read, and it may not.
+func (c *Conn) read(came, buffer []byte, patient bool) (rest []byte, err error) {
 	for {
-		n, err := c.nc.Read(buffer)
-		if n > 0 {
-			if !c.alive() {
-				return nil
+		if len(came) == 0 {
+			var n int
+			n, err = c.nc.Read(buffer)
+			came = buffer[:n]
+		}
+		if len(came) > 0 {
+			switch {
+			case !c.alive():
+				return nil, nil
+			case !patient && c.server.opts.Patient():
+				return bytes.Clone(came), nil
 			}
-			if err := c.handler.Feed(buffer[:n], patient); err != nil {
-				return err
+			if err := c.handler.Feed(came, patient); err != nil {
+				return nil, err
 			}
+			came = nil
 		}
 		switch {
 		case errors.Is(err, nowait.ErrAgain):
-			return nil
+			return nil, nil
 		case err != nil:
-			return err
+			return nil, err
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +23,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // handler writes back what comes, and ends the connection for a "!".
 type handler struct {
 	conn *stream.Conn
-	wait time.Duration // before it answers
+	wait time.Duration // before it answers, where it may
+
+	meanwhile func() // of the first call; nil for nothing
 
 	mu     sync.Mutex
 	got    bytes.Buffer
@@ -50,6 +53,10 @@ func (h *handler) Feed(b []byte, patient bool) error {
 	}
 	h.got.Write(b)
 	h.mu.Unlock()
+	if h.meanwhile != nil {
+		h.meanwhile()
+		h.meanwhile = nil
+	}
 	if patient {
 		time.Sleep(h.wait)
 	}
@@ -147,6 +154,32 @@ func TestPatience(t *testing.T) {
 		}
 		if len(h.calls) != 2 || h.calls[1] != "alarm" {
 			t.Errorf("%v", h.calls)
+		}
+	})
+}
+
+// What comes after Feed may wait is fed to one that may, also while what came before is still being read.
+func TestPatienceBeginsWhileItReads(t *testing.T) {
+	var patient atomic.Bool
+	each(t, stream.Options{Patient: patient.Load}, func(t *testing.T, _ *stream.Server, h *handler, client net.Conn) {
+		patient.Store(false)
+		h.wait = time.Minute
+		h.meanwhile = func() { // while the first is fed
+			patient.Store(true)
+			if _, err := io.WriteString(client, "b"); err != nil {
+				t.Error(err)
+			}
+		}
+		began := time.Now()
+		if _, err := io.WriteString(client, "a"); err != nil {
+			t.Fatal(err)
+		}
+		all := make([]byte, 2)
+		if _, err := io.ReadFull(client, all); err != nil || string(all) != "ab" {
+			t.Fatalf("%q, %v", all, err)
+		}
+		if d := time.Since(began); d < time.Minute {
+			t.Errorf("after %v", d)
 		}
 	})
 }

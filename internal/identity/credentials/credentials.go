@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -19,9 +18,6 @@ import (
 
 // ErrFile is the class of errors of Parse. Their texts name the line and never hold what a device proves itself with.
 var ErrFile = errors.New("file of credentials")
-
-// mostErrors is how many lines Parse complains about before it gives up.
-const mostErrors = 5
 
 // longest is how many bytes MQTT takes of each of these texts (MQTT 3.1.1 section 1.5.3).
 const longest = 65535
@@ -54,19 +50,9 @@ func columnOf(name string) int {
 // key_password, separated by commas, semicolons, tabs or |, or JSON lines with members of these names. Other columns are passed over, as are lines
 // that begin with # before the header. It is in UTF-8, or in UTF-16 with a byte-order mark. Errors match ErrFile; several are joined, one a line.
 func Parse(b []byte) ([]Row, error) {
-	b, err := table.Text(b)
-	var at *table.Error
-	if errors.As(err, &at) {
-		return nil, fmt.Errorf("%w: line %d: %w", ErrFile, at.Line, err)
-	}
 	p := &parser{seen: make(map[string]int)}
-	if trimmed := bytes.TrimSpace(b); len(trimmed) > 0 && trimmed[0] == '{' {
-		p.jsonLines(b)
-	} else {
-		p.csv(b)
-	}
-	if len(p.errs) > 0 {
-		return nil, errors.Join(p.errs...)
+	if err := (&table.Rows{Class: ErrFile, JSON: p.json, CSV: p.csv, Row: p.row}).Read(b); err != nil {
+		return nil, err
 	}
 	if len(p.rows) == 0 {
 		return nil, fmt.Errorf("%w: there is no device in it; write a header such as client_id,username,password, and a row for each device", ErrFile)
@@ -75,140 +61,92 @@ func Parse(b []byte) ([]Row, error) {
 }
 
 type parser struct {
-	rows []Row
-	seen map[string]int // line by client id
-	errs []error
+	rows    []Row
+	seen    map[string]int // line by client id
+	columns []int          // which one each field of a row is of, -1 for another; nil before the header
 }
 
-// fail notes what is wrong with a line and reports whether to go on.
-func (p *parser) fail(line int, format string, a ...any) bool {
-	p.errs = append(p.errs, fmt.Errorf("%w: line %d: "+format, append([]any{ErrFile, line}, a...)...))
-	return len(p.errs) < mostErrors
-}
-
-// add takes a row, and reports whether to go on.
-func (p *parser) add(r Row) bool {
+// add takes a row, or says what is wrong with it.
+func (p *parser) add(r Row) error {
 	for i, name := range names {
 		switch text := *r.field(i); {
 		case len(text) > longest:
-			return p.fail(r.Line, "%s has %d bytes; MQTT takes %d", name, len(text), longest)
+			return fmt.Errorf("%s has %d bytes; MQTT takes %d", name, len(text), longest)
 		case name != "password" && name != "key_password" && topic.Character(text) != "":
-			return p.fail(r.Line, "%s has a control character, or one that is none, for which servers end the connection", name)
+			return fmt.Errorf("%s has a control character, or one that is none, for which servers end the connection", name)
 		}
 	}
 	first, twice := p.seen[r.ClientID]
 	switch {
 	case r == Row{Line: r.Line}:
-		return p.fail(r.Line, "nothing is in it; remove the line")
+		return errors.New("nothing is in it; remove the line")
 	case (r.Certificate == "") != (r.Key == ""):
-		return p.fail(r.Line, "a device proves itself with a certificate and its key: give both, or neither")
+		return errors.New("a device proves itself with a certificate and its key: give both, or neither")
 	case r.Key == "" && r.KeyPassword != "":
-		return p.fail(r.Line, "there is no key that key_password would open; give certificate and key, too")
+		return errors.New("there is no key that key_password would open; give certificate and key, too")
 	case twice && r.ClientID != "":
-		return p.fail(r.Line, "client_id %q stands in line %d already; a server ends the older of two connections with one client id", r.ClientID, first)
+		return fmt.Errorf("client_id %q stands in line %d already; a server ends the older of two connections with one client id", r.ClientID, first)
 	}
 	p.seen[r.ClientID] = r.Line
 	p.rows = append(p.rows, r)
-	return true
+	return nil
 }
 
-func (p *parser) jsonLines(b []byte) {
-	line := 0
-	for text := range bytes.Lines(b) {
-		line++
-		if text = bytes.TrimSpace(text); len(text) == 0 {
-			continue
-		}
-		goOn, found, well := true, false, true
-		if twice := repeated(text); twice != "" {
-			if !p.fail(line, "it has %s twice; which of them holds is not known, so give one", twice) {
-				return
-			}
-			continue
-		}
-		r := Row{Line: line}
-		var members map[string]any
-		if json.Unmarshal(text, &members) != nil { // the error may hold a password
-			if !p.fail(line, `it is no JSON object such as {"client_id": "a", "username": "u", "password": "p"}`) {
-				return
-			}
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(members)) {
-			column := columnOf(name)
-			if column < 0 {
-				continue
-			}
-			s, isText := members[name].(string)
-			if found = true; !isText && well {
-				goOn, well = p.fail(line, "%s is no text; write it in quotes", names[column]), false
-			}
-			*r.field(column) = s
-		}
-		switch {
-		case !well:
-		case !found:
-			goOn = p.fail(line, "it has none of %s", strings.Join(names, ", "))
-		default:
-			goOn = p.add(r)
-		}
-		if !goOn {
-			return
-		}
+func (p *parser) json(line int, text []byte) error {
+	if twice := repeated(text); twice != "" {
+		return fmt.Errorf("it has %s twice; which of them holds is not known, so give one", twice)
 	}
+	var members map[string]any
+	if json.Unmarshal(text, &members) != nil { // the error may hold a password
+		return errors.New(`it is no JSON object such as {"client_id": "a", "username": "u", "password": "p"}`)
+	}
+	r, found := Row{Line: line}, false
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		column := columnOf(name)
+		if column < 0 {
+			continue
+		}
+		s, isText := members[name].(string)
+		if found = true; !isText {
+			return fmt.Errorf("%s is no text; write it in quotes", names[column])
+		}
+		*r.field(column) = s
+	}
+	if !found {
+		return fmt.Errorf("it has none of %s", strings.Join(names, ", "))
+	}
+	return p.add(r)
 }
 
-func (p *parser) csv(b []byte) {
+func (p *parser) csv(b []byte) (*csv.Reader, error) {
 	separator, rest, err := table.Separator(uncommented(b))
 	if err != nil {
-		p.fail(1, "%v", err)
-		return
+		return nil, err
 	}
 	r := table.Reader(rest, separator)
 	r.FieldsPerRecord = -1 // and no comments: what begins with # is a device's client id, or password
-	var columns []int
-	for {
-		row, err := r.Read()
-		var syntax *csv.ParseError
-		switch {
-		case errors.Is(err, io.EOF):
-			return
-		case errors.As(err, &syntax):
-			p.fail(syntax.Line, "%v", syntax.Err)
-			return
-		case err != nil:
-			p.fail(1, "%v", err)
-			return
+	return r, nil
+}
+
+func (p *parser) row(line int, fields []string) (err error) {
+	switch {
+	case p.columns == nil:
+		if p.columns, err = header(fields); err != nil {
+			return table.Useless(err)
 		}
-		line, _ := r.FieldPos(0)
-		if columns == nil {
-			if columns = p.header(line, row); columns == nil {
-				return
-			}
-			continue
-		}
-		if len(row) != len(columns) && strings.HasPrefix(row[0], "#") {
-			if !p.fail(line, "comments stand before the header, as a client id may begin with #; remove the line, or give it %d fields", len(columns)) {
-				return
-			}
-			continue
-		}
-		if len(row) != len(columns) {
-			if !p.fail(line, "it has %d fields, and the header names %d", len(row), len(columns)) {
-				return
-			}
-			continue
-		}
-		x := Row{Line: line}
-		for i, column := range columns {
-			if column >= 0 {
-				*x.field(column) = row[i]
-			}
-		}
-		if !p.add(x) {
-			return
+		return nil
+	case len(fields) != len(p.columns) && strings.HasPrefix(fields[0], "#"):
+		return fmt.Errorf("comments stand before the header, as a client id may begin with #; remove the line, or give it %d fields", len(p.columns))
+	case len(fields) != len(p.columns):
+		return fmt.Errorf("it has %d fields, and the header names %d", len(fields), len(p.columns))
+	}
+	x := Row{Line: line}
+	for i, column := range p.columns {
+		if column >= 0 {
+			*x.field(column) = fields[i]
 		}
 	}
+	return p.add(x)
 }
 
 // repeated is a column that two members of a JSON object name, however they write it; "" for none, and for what is no object.
@@ -234,14 +172,13 @@ func repeated(text []byte) string {
 	return ""
 }
 
-// header is which column each field of a row is of, -1 for another; nil when the row is no header.
-func (p *parser) header(line int, row []string) (columns []int) {
+// header is which column each field of a row is of, -1 for another; or why the row is no header.
+func header(fields []string) (columns []int, err error) {
 	known := 0
-	for _, name := range row {
+	for _, name := range fields {
 		column := columnOf(name)
 		if column >= 0 && slices.Contains(columns, column) {
-			p.fail(line, "the header names %s twice", names[column])
-			return nil
+			return nil, fmt.Errorf("the header names %s twice", names[column])
 		}
 		if column >= 0 {
 			known++
@@ -249,16 +186,14 @@ func (p *parser) header(line int, row []string) (columns []int) {
 		columns = append(columns, column)
 	}
 	if known == 0 { // what stands there may be a device's credentials
-		p.fail(line, "the first line names no column that is known; write a header with some of %s", strings.Join(names, ", "))
-		return nil
+		return nil, fmt.Errorf("the first line names no column that is known; write a header with some of %s", strings.Join(names, ", "))
 	}
-	for i, name := range row {
+	for i, name := range fields {
 		if hint := problem.DidYouMean(strings.TrimSpace(name), names); columns[i] < 0 && near(name) {
-			p.fail(line, "the column %q is none that is read; %s", strings.TrimSpace(name), hint)
-			return nil
+			return nil, fmt.Errorf("the column %q is none that is read; %s", strings.TrimSpace(name), hint)
 		}
 	}
-	return columns
+	return columns, nil
 }
 
 // near reports whether a name is one of a column with a slip: a column of another purpose is passed over.

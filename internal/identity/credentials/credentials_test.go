@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/twinfleet/twinfleet/internal/table"
 )
 
 // What spreadsheets, scripts and people write is read, whatever the columns and their order.
@@ -72,8 +74,8 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 	_, err := Parse([]byte("client_id,key\n" + strings.Repeat("a,k\n", 100)))
-	if n := strings.Count(err.Error(), "\n") + 1; n != mostErrors {
-		t.Errorf("%d complaints about 100 bad lines; want %d", n, mostErrors)
+	if n := strings.Count(err.Error(), "\n") + 1; n != table.MostErrors {
+		t.Errorf("%d complaints about 100 bad lines; want %d", n, table.MostErrors)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/twinfleet/twinfleet/internal/table"
 )
 
 const key = "aHVzaC1odXNo"
@@ -42,6 +44,7 @@ func TestParse(t *testing.T) {
 		"certificate":     {"HostName=h;DeviceId=a;x509=true", "line 1: it says x509=true"},
 		"quotes":          {"\"" + row("a"), "line "},
 		"JSON":            {"{\"connectionString\":\"" + row("a") + "\"}\nnonsense", "line 2: it is no JSON object"},
+		"JSON twice":      {"{\"connectionString\":\"" + row("a") + "\",\"connection_string\":\"" + row("a") + "\"}", "line 1: it has connectionString and connection_string; give one"},
 		"JSON without":    {"{\"key\": 1}", "line 1: it has no connectionString"},
 		"Latin-1":         {"connection_string\n" + row("a") + "\n" + row("\xe9"), "line 3: the byte 0xE9 is not UTF-8"},
 		"several at once": {"connection_string\nx=1\ny=2\n", "line 3"},
@@ -55,8 +58,8 @@ func TestParse(t *testing.T) {
 		}
 	}
 	_, err := Parse([]byte(strings.Repeat("x=1\n", 100)))
-	if n := strings.Count(err.Error(), "\n") + 1; n != mostErrors {
-		t.Errorf("%d complaints about 100 bad lines; want %d", n, mostErrors)
+	if n := strings.Count(err.Error(), "\n") + 1; n != table.MostErrors {
+		t.Errorf("%d complaints about 100 bad lines; want %d", n, table.MostErrors)
 	}
 }
 

@@ -74,10 +74,12 @@ func decrypt(block *pem.Block, password string) (crypto.Signer, error) {
 	return afterPassword(&pem.Block{Type: block.Type, Bytes: der})
 }
 
-// afterPassword is the key of a block that was decrypted. Bytes that are no key come of a wrong password whose padding is right by chance.
+// afterPassword is the key of a block that was decrypted. Bytes that are not even a structure of a key's come of a wrong password whose padding is
+// right by chance.
 func afterPassword(block *pem.Block) (crypto.Signer, error) {
 	signer, err := signerOf(block)
-	if err != nil && !errors.Is(err, errNoSigner) {
+	var sequence []asn1.RawValue
+	if rest, wrong := asn1.Unmarshal(block.Bytes, &sequence); err != nil && (wrong != nil || len(rest) > 0) {
 		return nil, ErrWrongPassword
 	}
 	return signer, err

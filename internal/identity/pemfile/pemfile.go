@@ -82,7 +82,8 @@ func signerOf(block *pem.Block) (crypto.Signer, error) {
 		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the %s cannot be read", strings.ToLower(block.Type))
+		return nil, fmt.Errorf("the %s cannot be read: it is damaged, or of a kind that is not known; RSA, ECDSA with P-256, P-384 or P-521, and Ed25519 are",
+			strings.ToLower(block.Type))
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

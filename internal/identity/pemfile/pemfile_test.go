@@ -40,6 +40,8 @@ func TestLoadKey(t *testing.T) {
 		"genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out rsa.pem",
 		"genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ec.pem",
 		"genpkey -algorithm ed25519 -out ed.pem",
+		"genpkey -algorithm ed448 -out ed448.pem",
+		"genpkey -algorithm EC -pkeyopt ec_paramgen_curve:secp256k1 -out koblitz.pem",
 	} {
 		if err := openssl(t, dir, args); err != nil {
 			t.Fatal(err)
@@ -71,6 +73,9 @@ func TestLoadKey(t *testing.T) {
 			refused: "it is encrypted with PBES1, which is not read; encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in FILE -out OTHER",
 		},
 		{args: "pkcs8 -topk8 -in ec.pem -v2 camellia-128-cbc" + pass, locked: true, refused: "it is encrypted with the cipher 1.2.392."},
+		{args: "pkey -in ed448.pem", refused: "the private key cannot be read: it is damaged, or of a kind that is not known"},
+		{args: "pkcs8 -topk8 -in ed448.pem" + pass, locked: true, refused: "the private key cannot be read"}, // and its password is right
+		{args: "ec -in koblitz.pem -aes128" + pass, locked: true, refused: "the ec private key cannot be read"},
 		{args: "ec -in ec.pem -camellia128" + pass, locked: true, refused: `it is encrypted with "CAMELLIA-128-CBC", which is not read`},
 	} {
 		if err := openssl(t, dir, tt.args+out); err != nil {

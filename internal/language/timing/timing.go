@@ -57,7 +57,7 @@ func written(d time.Duration) string {
 	if d <= 0 {
 		return "0s"
 	}
-	return d.String()
+	return Text(d)
 }
 
 // Seconds is a time in whole seconds, which is all that MQTT 5 has.

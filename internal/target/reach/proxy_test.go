@@ -15,34 +15,8 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/metrics/reason"
+	"github.com/twinfleet/twinfleet/test/loopback"
 )
-
-// serve answers each connection until the test is over, and gives its address.
-func serve(t *testing.T, answer func(nc net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
-			answer(nc)
-			nc.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-	return l.Addr().String()
-}
 
 // through is a dialer to a target through a proxy.
 func through(t *testing.T, proxy, addr string) link.Dialer {
@@ -59,7 +33,7 @@ func through(t *testing.T, proxy, addr string) link.Dialer {
 func TestConnect(t *testing.T) {
 	asked := make(chan *http.Request, 1)
 	from := make(chan string, 1)
-	at := serve(t, func(nc net.Conn) {
+	at := loopback.Serve(t, func(nc net.Conn) {
 		r, err := http.ReadRequest(bufio.NewReader(nc))
 		if err != nil {
 			t.Error(err)
@@ -149,7 +123,7 @@ func TestProxyReasons(t *testing.T) {
 	} {
 		at := closed.Addr().String()
 		if tt.answer != nil {
-			at = serve(t, tt.answer)
+			at = loopback.Serve(t, tt.answer)
 		}
 		_, err := through(t, fmt.Sprintf("%s://user:s3cret@%s", tt.scheme, at), "broker.example:1883")(t.Context())
 		if got := reason.Of(err); got != tt.want {
@@ -165,7 +139,7 @@ func TestProxyReasons(t *testing.T) {
 func TestSilentProxy(t *testing.T) {
 	for _, scheme := range []string{"http", "socks5"} {
 		release := make(chan struct{})
-		at := serve(t, func(net.Conn) { <-release })
+		at := loopback.Serve(t, func(net.Conn) { <-release })
 		dial := through(t, scheme+"://"+at, "broker:1")
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := dial(ctx)
