@@ -263,10 +263,14 @@ func (b *broker) route(m link.Message) {
 	}
 	for _, id := range ids {
 		s := b.sessions[id]
+		if !s.expires.IsZero() && !time.Now().Before(s.expires) {
+			continue
+		}
 		for _, f := range s.filters {
 			if share, ok := strings.CutPrefix(f.Topic, "$share/"); ok {
 				_, filter, _ := strings.Cut(share, "/")
-				if matches(filter, m.Topic) {
+				there := s.open != nil && !s.open.closed
+				if matches(filter, m.Topic) && (there || min(f.QoS, m.QoS) > 0) {
 					groups[f.Topic] = append(groups[f.Topic], s)
 				}
 				continue
