@@ -22,10 +22,12 @@ type broker struct {
 
 	mu       sync.Mutex
 	latency  time.Duration
-	away     bool // dialling fails
-	mute     bool // nothing that is published is acknowledged or routed
-	lowers   bool // it grants QoS 0
-	unread   bool // it takes no more, as of DISCONNECT
+	away     bool                 // dialling fails
+	mute     bool                 // nothing that is published is acknowledged or routed
+	lowers   bool                 // it grants QoS 0
+	unread   bool                 // it takes no more, as of DISCONNECT
+	refuses  func(id string) bool // nil for none
+	forbids  func(id string) bool // whose SUBSCRIBE it refuses; nil for nobody's
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
 	subs     map[string]int            // SUBSCRIBEs
@@ -108,6 +110,9 @@ func (b *broker) Connect(ctx context.Context, o link.Options) (link.Conn, error)
 	}
 	if away {
 		return nil, link.ErrLost
+	}
+	if b.refuses != nil && b.refuses(o.ClientID) {
+		return nil, &link.RefusedError{Code: 5}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -200,6 +205,10 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 		w.broker.mu.Unlock()
 		if closed {
 			done(link.ErrLost)
+			return
+		}
+		if w.broker.forbids != nil && w.broker.forbids(w.id) {
+			done(&link.SubscriptionError{})
 			return
 		}
 		if w.broker.lowers {

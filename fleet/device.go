@@ -60,7 +60,8 @@ type device struct {
 	assigned     bool      // it knows its hub; for ever when its group provisions nothing
 	hubDue       time.Time // when it was due to be assigned to a hub; zero once it is
 	everAssigned bool
-	everArrived  bool               // it was connected since
+	everTried    bool               // to connect
+	everArrived  bool               // it was connected
 	reassigned   int                // in a row, because the hub refused its identity
 	giveUp       context.CancelFunc // of the registration under way; nil for none
 
@@ -479,6 +480,7 @@ func (d *device) subscribes(session *opened, now time.Time) {
 	d.endConnecting(d.subscribing, answer)
 	switch {
 	case answer != nil:
+		d.noteTried(answer)
 		d.abandon(answer)
 		return
 	case d.group.protocol.Twins():
