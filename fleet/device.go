@@ -50,6 +50,8 @@ type device struct {
 
 	keeps          *link.Session          // between connections; nil unless it is kept
 	kept           bool                   // the target has it
+	inherited      bool                   // the target had one that this fleet knew nothing of
+	unsure         bool                   // a connection failed of which the target may have made one
 	bade           bool                   // this connection ends with it, if the target hears of that
 	everSubscribed bool                   // and its subscriptions
 	five           bool                   // it speaks MQTT 5
@@ -370,6 +372,9 @@ func (d *device) connect(intended time.Time) (link.Conn, error) {
 	o.Handler = d.received
 	d.five = o.Version == link.V5
 	d.ask(&o)
+	if d.mayInherit() {
+		return d.begin311(o, intended)
+	}
 	return d.dial(d.fleet.ctx, d.driver(), o, d.group.connect, intended)
 }
 

@@ -206,6 +206,7 @@ func (d *device) connected(session *opened, now time.Time) {
 	}
 	if session.failed != nil {
 		d.noteTried(session.failed)
+		d.unsure = d.unsure || !errors.As(session.failed, new(*link.RefusedError))
 	}
 	switch {
 	case session.failed != nil && d.halted():

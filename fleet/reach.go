@@ -14,11 +14,12 @@ type Reach struct {
 	Assigned   int    // of them: that were assigned to a hub at least once; 0 unless Provisions
 	Tried      int    // of them: that connected, or failed to, at least once; those whose first connection was cut short by the end have not
 	Connected  int    // of Tried: that connected at least once, and had what they subscribe to
+	Inherited  int    // of Devices: of whom the target had a session from before the run, as far as it tells: see Group.Kept
 	Repeated   int    // times that a device was assigned once more because the hub refused its identity
 }
 
 // tally counts how far devices came.
-type tally struct{ started, assigned, tried, connected, repeated atomic.Int64 }
+type tally struct{ started, assigned, tried, connected, repeated, inherited atomic.Int64 }
 
 // count counts something of the device, in its group and among those that were taken over with it.
 func (d *device) count(what func(*tally)) {
@@ -57,7 +58,7 @@ func (f *Fleet) reach(of func(*group) *tally) []Reach {
 		t := of(g)
 		all = append(all, Reach{
 			Group: g.Name, Provisions: g.Provision != nil, Devices: int(t.started.Load()), Assigned: int(t.assigned.Load()),
-			Tried: int(t.tried.Load()), Connected: int(t.connected.Load()), Repeated: int(t.repeated.Load()),
+			Tried: int(t.tried.Load()), Connected: int(t.connected.Load()), Repeated: int(t.repeated.Load()), Inherited: int(t.inherited.Load()),
 		})
 	}
 	return all

@@ -16,7 +16,7 @@ import (
 func TestReach(t *testing.T) {
 	bothVersions(t, func(t *testing.T, v link.Version) {
 		b := newBroker(v, boards)
-		b.refuses = func(id string) bool { return strings.HasSuffix(id, "-1") }
+		b.refuses = func(o link.Options) bool { return strings.HasSuffix(o.ClientID, "-1") }
 		b.forbids = func(id string) bool { return id == "boards-2" }
 		f, _ := keptFleet(t, b, 3, 4, func(_, l *fleet.Group) { l.Backoff = schedule.Backoff{Base: time.Second} })
 		to(t, f, 7, 0)
@@ -51,7 +51,7 @@ func TestReachOfLateDevices(t *testing.T) {
 			bothVersions(t, func(t *testing.T, v link.Version) {
 				b := newBroker(v, boards)
 				b.latency = tt.latency
-				b.refuses = func(string) bool { return tt.refuses }
+				b.refuses = func(link.Options) bool { return tt.refuses }
 				f, _ := keptFleet(t, b, 1, 0, func(s, _ *fleet.Group) { s.Timeout = 2 * time.Hour })
 				to(t, f, 1, 0)
 				time.Sleep(time.Second)

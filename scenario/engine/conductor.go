@@ -174,7 +174,7 @@ func (c *conductor) noteReach() {
 	c.ledger.Write(func(r *report.Run) {
 		r.Reach, r.Provisioned = nil, nil
 		for _, x := range all {
-			r.Reach = append(r.Reach, report.Reach{Group: x.Group, Devices: x.Devices, Tried: x.Tried, Connected: x.Connected})
+			r.Reach = append(r.Reach, report.Reach{Group: x.Group, Devices: x.Devices, Tried: x.Tried, Connected: x.Connected, Inherited: x.Inherited})
 			if x.Provisions {
 				r.Provisioned = append(r.Provisioned, report.Provisioned{
 					Group: x.Group, Devices: x.Devices, Assigned: x.Assigned, Connected: x.Connected, Repeated: x.Repeated,

@@ -187,6 +187,7 @@ func (l *Lead) Reach() (all []fleet.Reach) {
 			x := &all[i]
 			x.Devices, x.Assigned, x.Repeated = x.Devices+max(0, r.Devices), x.Assigned+max(0, r.Assigned), x.Repeated+r.Repeated
 			x.Tried, x.Connected = x.Tried+max(0, r.Tried), x.Connected+max(0, r.Connected)
+			x.Inherited += r.Inherited // which who is taken over does not count
 		}
 	}
 	return all
