@@ -14,7 +14,7 @@ type Reach struct {
 	Assigned   int    // of them: that were assigned to a hub at least once; 0 unless Provisions
 	Tried      int    // of them: that connected, or failed to, at least once; those whose first connection was cut short by the end have not
 	Connected  int    // of Tried: that connected at least once, and had what they subscribe to
-	Inherited  int    // of Devices: of whom the target had a session from before the run, as far as it tells: see Group.Kept
+	Inherited  int    // of Devices: of whom the target had a session that is none of this fleet, as far as it tells: see Group.Kept
 	Repeated   int    // times that a device was assigned once more because the hub refused its identity
 }
 

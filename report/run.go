@@ -109,7 +109,7 @@ type Reach struct {
 	Devices   int    `json:"devices"`   // that were started
 	Tried     int    `json:"tried"`     // of them: that connected, or failed to, at least once
 	Connected int    `json:"connected"` // of them: that connected at least once, and had what they subscribe to
-	// Inherited are those of whom the broker had a session from before the run, which was ended: over MQTT 3.1.1 alone, as 5 does not tell.
+	// Inherited are those of whom the broker had a session that is none of this run, which was ended: over MQTT 3.1.1 alone, as 5 does not tell.
 	Inherited int `json:"inherited,omitempty"`
 }
 

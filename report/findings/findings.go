@@ -51,7 +51,7 @@ func Of(r *report.Run) []Finding {
 	}
 	for _, x := range r.Reach {
 		if x.Inherited > 0 {
-			add(Warn, "%s: the broker had sessions of %s from before the run: they were ended first", x.Group, human.Number(x.Inherited, "device"))
+			add(Warn, "%s: the broker had sessions of %s that are none of this run, and were ended first", x.Group, human.Number(x.Inherited, "device"))
 		}
 	}
 	if r.Deliveries != nil {
