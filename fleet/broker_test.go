@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -22,10 +23,11 @@ type broker struct {
 
 	mu       sync.Mutex
 	latency  time.Duration
-	away     bool // dialling fails
-	mute     bool // nothing that is published is acknowledged or routed
-	lowers   bool // it grants QoS 0
-	unread   bool // it takes no more, as of DISCONNECT
+	away     bool  // dialling fails
+	mute     bool  // nothing that is published is acknowledged or routed
+	lowers   bool  // it grants QoS 0
+	unread   bool  // it takes no more, as of DISCONNECT
+	ends     error // with which drop ends connections; link.ErrLost when nil
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
 	subs     map[string]int            // SUBSCRIBEs
@@ -348,6 +350,7 @@ func (w *wire) End() {
 func (b *broker) drop(ids ...string) {
 	b.mu.Lock()
 	var gone []*wire
+	why := cmp.Or(b.ends, link.ErrLost)
 	for id, s := range b.sessions {
 		if s.open != nil && (len(ids) == 0 || slices.Contains(ids, id)) {
 			gone = append(gone, s.open)
@@ -355,7 +358,7 @@ func (b *broker) drop(ids ...string) {
 	}
 	b.mu.Unlock()
 	for _, w := range gone {
-		w.end(link.ErrLost, false)
+		w.end(why, false)
 	}
 }
 

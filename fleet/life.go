@@ -90,6 +90,7 @@ func (d *device) session(intended time.Time) {
 // over goes on when a session has ended.
 func (d *device) over(lost error, now time.Time) {
 	d.hangsUp(now)
+	d.countLoss(lost, now)
 	if d.bade && lost == nil {
 		d.kept = false
 	}

@@ -192,6 +192,9 @@ func failed(r *report.Run) Answer {
 		a.Text = "Of " + human.Number(int(all.Scheduled), "operation") + ": " + strings.Join(parts, ", ") + "."
 	}
 	found := reasons.Of(r)
+	if len(parts) == 0 && slices.ContainsFunc(r.Totals.Errors, func(e metrics.ErrorCount) bool { return e.Outcome == metrics.LostConnection }) {
+		a.Mark, a.Text = findings.Warn, a.Text+" Connections were lost."
+	}
 	for _, x := range found[:min(len(found), most)] {
 		a.Lines = append(a.Lines, human.Count(x.Count)+" "+x.Text+" · "+x.Where())
 	}

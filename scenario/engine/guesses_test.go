@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -66,5 +67,30 @@ func TestGuesses(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Why connections were lost is in the record, with the broker's own words, and named with the outage, also when agents lost them.
+func TestReasonsOfLosses(t *testing.T) {
+	for _, agents := range []int{0, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			broker := &air{ends: &link.DisconnectedError{Code: 0x97, Words: "tenant over quota"}}
+			x := &swarmed{text: fmt.Sprintf(suspecting, 7), agents: agents, air: broker, watch: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+				if e.Kind == report.KindStage && e.Text == "load" {
+					time.AfterFunc(10*time.Second, func() { broker.cut(func(string) bool { return true }) })
+				}
+			}}}}
+			r := x.run(t)
+			const why = `the target disconnected: quota exceeded (reason code 151): "tenant over quota"`
+			var lost uint64
+			for _, e := range r.Totals.Errors {
+				if e.Outcome == metrics.LostConnection && e.Operation == metrics.OpConnect && e.Reason == why {
+					lost += e.Count
+				}
+			}
+			if lost != 8 || r.Outcome != report.Passed || len(r.Outages) != 1 || r.Outages[0].Why != why || !strings.Contains(r.Outages[0].String(), why) {
+				t.Errorf("%d agents: %s; %d were lost for the reason; outages %v", agents, r.Outcome, lost, r.Outages)
+			}
+		})
 	}
 }
