@@ -34,6 +34,7 @@ func (d *device) begin(now time.Time) {
 // open begins a session, for which a time was intended.
 func (d *device) open(intended time.Time) {
 	d.openGap(intended) // until it is connected: a connection that hangs keeps it from what is due
+	d.dialled = time.Now()
 	d.enter(StateConnecting)
 	d.phase, d.conn = connecting, nil
 	d.mu.Lock()
@@ -229,6 +230,9 @@ func (d *device) begun(now time.Time) {
 	d.noteArrived()
 	d.enter(StateConnected)
 	d.back = now
+	if !d.kept { // else it may be sent once more
+		d.said.Store(0)
+	}
 	d.fleet.returned(d)
 	d.regained(true)
 	d.setLost(false)

@@ -66,7 +66,7 @@ func held(r *report.Run) Answer {
 		a.Text = "No: " + orElse(r.Reason, "a threshold was missed") + "."
 	case report.Saturated:
 		a.Mark, a.Text = findings.Warn, "Nobody knows: the load was not the one that was asked for."
-		if clocksAlone(r) || r.Reason == r.Suspicion && r.Suspicion != "" {
+		if clocksAlone(r) || r.Guessed() {
 			a.Text = "Nobody knows: " + r.Reason + "."
 		}
 	case report.Interrupted:

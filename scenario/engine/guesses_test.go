@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +66,44 @@ func TestGuesses(t *testing.T) {
 						t.Errorf("%s: %s; likely %q, noted %q, warned %d times", r.Outcome, r.Reason, r.Suspicion, r.Notes, warned)
 					}
 				})
+			})
+		}
+	}
+}
+
+// One device whose connections another client ends is guessed too, by name, and its run is not titled as one whose generator was too slow. Those that a broker
+// ends because of what they send are nobody's.
+func TestGuessesOfOne(t *testing.T) {
+	for _, agents := range []int{0, 2} {
+		for _, qos := range []int{0, 1} {
+			text := strings.Replace(fmt.Sprintf(suspecting, 7), "{every: 1s}", fmt.Sprintf("{every: 1s, qos: %d}", qos), 1)
+			synctest.Test(t, func(t *testing.T) {
+				broker := &air{ends: io.EOF}
+				x := &swarmed{text: text, agents: agents, air: broker, watch: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+					if e.Kind == report.KindStage && e.Text == "load" {
+						go func() {
+							for i := range 40 {
+								time.Sleep(time.Duration(i*i*37%600+150) * time.Millisecond)
+								broker.cut(func(id string) bool { return strings.HasSuffix(id, "3") })
+							}
+						}()
+					}
+				}}}}
+				r := x.run(t)
+				if r.Outcome != report.Saturated || !r.Guessed() || r.Headline() != "cannot say" || !strings.Contains(r.Reason, string(fleet.LikelyOneTakenOver)) || !strings.Contains(r.Reason, "3: the last") {
+					t.Errorf("QoS %d, %d agents: %s: %s", qos, agents, r.Headline(), r.Reason)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int64
+				broker := &air{ends: io.EOF, bars: func(link.Message, string) bool {
+					n := sent.Add(1)
+					return n*n*37%100 < 40
+				}}
+				x := &swarmed{text: strings.Replace(text, "every: 1s", "every: 400ms", 1), agents: agents, air: broker}
+				if r := x.run(t); r.Suspicion != "" || len(r.Outages) < 10 {
+					t.Errorf("QoS %d, %d agents, a broker with a rule: %s: %s; %d outages", qos, agents, r.Headline(), r.Reason, len(r.Outages))
+				}
 			})
 		}
 	}
