@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -29,6 +30,7 @@ type broker struct {
 	unread   bool                      // it takes no more, as of DISCONNECT
 	refuses  func(o link.Options) bool // nil for none
 	forbids  func(id string) bool      // whose SUBSCRIBE it refuses; nil for nobody's
+	ends     error                     // with which drop ends connections; link.ErrLost when nil
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
 	subs     map[string]int            // SUBSCRIBEs
@@ -372,6 +374,7 @@ func (w *wire) End() {
 func (b *broker) drop(ids ...string) {
 	b.mu.Lock()
 	var gone []*wire
+	why := cmp.Or(b.ends, link.ErrLost)
 	for id, s := range b.sessions {
 		if s.open != nil && (len(ids) == 0 || slices.Contains(ids, id)) {
 			gone = append(gone, s.open)
@@ -379,7 +382,7 @@ func (b *broker) drop(ids ...string) {
 	}
 	b.mu.Unlock()
 	for _, w := range gone {
-		w.end(link.ErrLost, false)
+		w.end(why, false)
 	}
 }
 

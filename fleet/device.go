@@ -40,6 +40,7 @@ type device struct {
 	tasks        []task // of the group's activities
 	lost         bool
 	back         time.Time // when it was last connected
+	dialled      time.Time // when that connection was begun
 	subscribed   bool
 	attempt      int       // connections tried in vain since the last good one
 	gap          time.Time // since when it could not do what was due; zero when it could
@@ -59,6 +60,7 @@ type device struct {
 	moved          atomic.Pointer[string] // the last such that it was connected to, host:port; nil for none
 	ear            *ear                   // nil unless it listens to others
 	line           *line                  // of one whose session is kept; nil for others
+	said           atomic.Int64           // what was sent last: see said; 0 for what the target has acknowledged
 
 	assigned     bool      // it knows its hub; for ever when its group provisions nothing
 	hubDue       time.Time // when it was due to be assigned to a hub; zero once it is

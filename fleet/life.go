@@ -34,6 +34,7 @@ func (d *device) begin(now time.Time) {
 // open begins a session, for which a time was intended.
 func (d *device) open(intended time.Time) {
 	d.openGap(intended) // until it is connected: a connection that hangs keeps it from what is due
+	d.dialled = time.Now()
 	d.enter(StateConnecting)
 	d.phase, d.conn = connecting, nil
 	d.mu.Lock()
@@ -90,6 +91,7 @@ func (d *device) session(intended time.Time) {
 // over goes on when a session has ended.
 func (d *device) over(lost error, now time.Time) {
 	d.hangsUp(now)
+	d.countLoss(lost, now)
 	if d.bade && lost == nil {
 		d.kept = false
 	}
@@ -233,6 +235,9 @@ func (d *device) begun(now time.Time) {
 	d.noteArrived()
 	d.enter(StateConnected)
 	d.back = now
+	if !d.kept { // else it may be sent once more
+		d.said.Store(0)
+	}
 	d.fleet.returned(d)
 	d.regained(true)
 	d.setLost(false)

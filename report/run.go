@@ -5,6 +5,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/metrics"
@@ -19,10 +20,24 @@ type Outcome string
 const (
 	Passed      Outcome = "passed"      // everything ran and every threshold held
 	Missed      Outcome = "missed"      // a threshold was missed or had no data
-	Saturated   Outcome = "saturated"   // the load was not the one asked for: of thresholds nothing can be said
+	Saturated   Outcome = "saturated"   // the load was not the one asked for, or is likely not to have been (Run.Guessed): of thresholds nothing can be said
 	Interrupted Outcome = "interrupted" // stopped by a person before its end
 	Failed      Outcome = "failed"      // the run could not do what the scenario says, or nothing worked
 )
+
+// Headline is the outcome as reports write it over what they say: that of a run that has not passed for a guess alone is not that its generator was
+// too slow.
+func (r *Run) Headline() string {
+	if r.Guessed() {
+		return "cannot say"
+	}
+	return string(r.Outcome)
+}
+
+// Guessed reports whether the run would have passed but for its Suspicion.
+func (r *Run) Guessed() bool {
+	return r.Outcome == Saturated && r.Suspicion != "" && strings.HasSuffix(r.Reason, r.Suspicion)
+}
 
 // Run is the record of one run: everything a report may say. Nothing in it is a secret.
 type Run struct {

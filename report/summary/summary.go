@@ -71,6 +71,7 @@ type Outage struct {
 	AllBack   float64 `json:"all_back_seconds,omitempty"`      // since From, until nobody was gone any more
 	Returns   []int   `json:"returns,omitempty"`               // the reconnect curve: devices that came back in each interval since From
 	Every     float64 `json:"returns_every_seconds,omitempty"` // the length of an interval of returns
+	Why       string  `json:"why,omitempty"`                   // for which most of the connections were lost; absent where nothing is known
 }
 
 // Operation is one operation of one group; of a query, the group is its name.
@@ -137,7 +138,7 @@ func Of(r *report.Run) Summary {
 	for _, o := range r.Outages {
 		s.Outages = append(s.Outages, Outage{
 			o.From.Seconds(), o.To.Seconds(), o.Lost, o.Total, o.Recovered, o.Left, o.AllBack.Seconds(), o.Returns,
-			o.Every.Seconds(),
+			o.Every.Seconds(), o.Why,
 		})
 	}
 	s.Operations = summarizeOps(r.Totals, r.Loaded().Seconds())
