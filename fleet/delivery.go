@@ -290,7 +290,8 @@ func (d *device) taken(k *kind, turn int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.account(k)
-	d.changes(a, time.Now(), func() { a.Acked(turn) })
+	now := time.Now()
+	d.changes(a, now, func() { a.Acked(turn, now) })
 }
 
 // eachAccount ends deliveries of all kinds as something says.
@@ -313,8 +314,8 @@ func (d *device) sweepDeliveries(now time.Time) {
 	}
 	now = now.Add(-d.fleet.grace()) // what came by then is known
 	d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] {
-		return a.Sweep(now, func(s int, m metrics.Started) book.Presence {
-			return d.fleet.presence(s, m, a.kind.QoS, m.Sent.Add(d.group.Timeout))
+		return a.Sweep(now, func(s int, m metrics.Started, acked time.Time) book.Presence {
+			return d.fleet.presence(s, a.kind.QoS, passing{sent: m.Sent, acked: acked, timeout: d.group.Timeout})
 		})
 	})
 }

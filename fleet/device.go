@@ -172,7 +172,7 @@ func newDevice(f *Fleet, g *group, place int, id string) *device {
 	}
 	d.tasks = make([]task, len(g.activities))
 	if g.Listens && !g.protocol.Twins() {
-		d.ear = new(ear)
+		d.ear = &ear{mind: f.mind()}
 		f.ears.Store(index, d.ear)
 		if g.Kept {
 			d.line = f.newLine(g, index, id)
