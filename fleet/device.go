@@ -34,6 +34,7 @@ type device struct {
 	plans        agenda
 	deaf         time.Time // of a drain: until when it listens to what others send
 	patient      time.Time // and until when what waits is started
+	fetching     time.Time // until when it may come back for what is kept for it, as it is to stop; zero before that
 	state        string
 	connectivity string
 	turns        turns
@@ -282,6 +283,9 @@ func (d *device) arm() {
 		at = d.plans.timeout
 	case pausing:
 		at = d.nextInPause(d.until)
+		if tick := time.Now().Add(strangersTick); !d.fetching.IsZero() && tick.Before(at) {
+			at = tick
+		}
 		if forgets := d.forgets(); !forgets.IsZero() && forgets.Before(at) {
 			at = forgets
 		}

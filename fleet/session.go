@@ -248,6 +248,14 @@ func (d *device) drain(session *opened, now time.Time) {
 	}
 }
 
+// fetches reports whether a device that is to stop, and is away, comes back when that is due, as the target keeps for it what may be waited for.
+func (d *device) fetches(now time.Time) bool {
+	if d.fetching.IsZero() {
+		d.fetching = now.Add(d.fleet.longest)
+	}
+	return d.kept && d.subscribed && !d.fleet.killed.Load() && now.Before(d.fetching) && d.fleet.mayCome(d.fetching)
+}
+
 // silent reports whether nothing that the device has sent, or has yet to send, waits.
 func (d *device) silent() bool {
 	d.mu.Lock()
