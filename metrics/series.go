@@ -40,6 +40,7 @@ type cell struct {
 	ended     atomic.Uint64
 	dropped   [reasons]atomic.Uint64
 	copies    [2]atomic.Uint64 // of deliveries: duplicates, and those out of order
+	missing   atomic.Int64     // likewise: it may fall
 	lag       histogram.Live
 	own       histogram.Live
 	response  [outcomes]histogram.Live
@@ -47,7 +48,7 @@ type cell struct {
 	errors    tally.Table[errorKey]
 
 	mu     sync.Mutex // protects the following fields
-	seen   [3]uint64  // starts, ends, and drops and copies of the last copy
+	seen   [4]uint64  // starts, ends, drops and copies, and what was missing of the last copy
 	copied *SeriesSnapshot
 }
 
@@ -170,12 +171,20 @@ func (s *Series) Copies(at time.Time, duplicates, outOfOrder uint64) {
 	c.copies[1].Add(outOfOrder)
 }
 
+// Missing counts, of deliveries, by how many at a time more have not come of those that the target has acknowledged; fewer, below 0, when some came
+// after all.
+func (s *Series) Missing(at time.Time, more int64) {
+	if more != 0 {
+		s.at(at).missing.Add(more)
+	}
+}
+
 // snapshot copies the cell, or gives the last copy when nothing has come since.
 func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// Ends are read before starts, so that no operation seems to have ended before it started.
-	seen := [3]uint64{1: c.ended.Load()}
+	seen := [4]uint64{1: c.ended.Load(), 3: uint64(c.missing.Load())}
 	for i := range c.dropped {
 		seen[2] += c.dropped[i].Load()
 	}
@@ -193,7 +202,7 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	}
 	out.Reasons = errorCounts(&c.errors, op, group)
 	out.OnTime, out.Late, out.LateOwn = c.sent.Load(), c.lateStart.Load(), c.lateOwn.Load()
-	out.Duplicates, out.OutOfOrder = c.copies[0].Load(), c.copies[1].Load()
+	out.Duplicates, out.OutOfOrder, out.Missing = c.copies[0].Load(), c.copies[1].Load(), int64(seen[3])
 	out.Lag, out.OwnLag = c.lag.Snapshot(), c.own.Snapshot()
 	for i, reason := range DropReasons() {
 		if n := c.dropped[i].Load(); n > 0 {
