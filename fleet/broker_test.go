@@ -247,37 +247,42 @@ func (b *broker) route(m link.Message) {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	give := func(s *memory) {
+	give := func(s *memory, qos byte) {
 		n := 1
 		if b.copies != nil {
 			n = b.copies(m)
 		}
 		for range n {
-			if s.open != nil && !s.open.closed {
+			switch {
+			case s.open != nil && !s.open.closed:
 				s.open.hand(m)
-			} else {
+			case min(qos, m.QoS) > 0:
 				s.queue = append(s.queue, m)
 			}
 		}
 	}
 	for _, id := range ids {
 		s := b.sessions[id]
+		if !s.expires.IsZero() && !time.Now().Before(s.expires) {
+			continue
+		}
 		for _, f := range s.filters {
 			if share, ok := strings.CutPrefix(f.Topic, "$share/"); ok {
 				_, filter, _ := strings.Cut(share, "/")
-				if matches(filter, m.Topic) {
+				there := s.open != nil && !s.open.closed
+				if matches(filter, m.Topic) && (there || min(f.QoS, m.QoS) > 0) {
 					groups[f.Topic] = append(groups[f.Topic], s)
 				}
 				continue
 			}
 			if matches(f.Topic, m.Topic) {
-				give(s)
+				give(s, f.QoS)
 			}
 		}
 	}
 	for _, members := range groups {
 		b.turn++
-		give(members[b.turn%len(members)])
+		give(members[b.turn%len(members)], m.QoS)
 	}
 }
 

@@ -64,6 +64,7 @@ type Fleet struct {
 	subscribers atomic.Int64    // connected devices that have subscribed, and the subscriber that is no device
 	connected   atomic.Int64    // those of them that have a connection, whether or not their session is kept
 	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
+	queued      byte            // the highest QoS of subscriptions whose sessions are kept: what comes with less than 1 is kept for nobody
 	remain      atomic.Int64    // sessions that are left at the target
 	outside     atomic.Bool     // that there is one that is no device
 	talking     atomic.Int64    // devices that may send more of what is measured
@@ -277,6 +278,9 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	in.requests = slices.ContainsFunc(in.kinds, func(k *kind) bool { return k.Requests })
 	if g.Listens {
 		f.listeners.Add(int64(len(g.IDs)))
+	}
+	if g.Listens && g.Kept && len(g.IDs) > 0 {
+		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).qos)
 	}
 	f.addActivities(in)
 	return in, nil
