@@ -1,8 +1,13 @@
 package fleet_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -110,5 +115,77 @@ func TestScaledAwayWhileAbsent(t *testing.T) {
 					x.Count(metrics.Unanswered), x.Dropped)
 			}
 		}
+	})
+}
+
+// Of a broker that loses nothing nothing is lost, nor excused, whenever the fleet stops, with whoever away, of sessions that are kept for ever; and the same
+// holds of fleets that are parts of one, which hear of each other.
+func TestNothingIsLostAtTheEnd(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		version := rapid.SampledFrom([]link.Version{link.V311, link.V5}).Draw(rt, "version")
+		n := rapid.IntRange(1, 3).Draw(rt, "parts")
+		shared := rapid.Bool().Draw(rt, "shared")
+		online, offline := rapid.IntRange(500, 5000).Draw(rt, "online"), rapid.IntRange(500, 8000).Draw(rt, "offline")
+		runs := rapid.IntRange(1000, 15_000).Draw(rt, "runs")
+		drops := rapid.SliceOfN(rapid.IntRange(0, 3), 0, 3).Draw(rt, "drops")
+		synctest.Test(t, func(t *testing.T) {
+			b := newBroker(version, func(id string) []link.Filter {
+				all := boards(id)
+				if shared && id >= "boards-2" && len(all) > 0 {
+					all[0].Topic = "$share/g/t/#"
+				}
+				return all
+			})
+			s, l := fleet.Group{Name: "sensors", Timeout: 12 * time.Second}, fleet.Group{Name: "boards", Timeout: 12 * time.Second, Listens: true, First: 5}
+			s.Telemetry = fleet.Telemetry{Every: 300 * time.Millisecond, QoS: 1, Deliveries: -1}
+			l.Backoff, l.Kept, l.Connect.SessionExpiry = schedule.Backoff{Base: 2 * time.Second}, true, link.MaxExpiry
+			l.Session = schedule.Churn{
+				Online: chance.Fixed(time.Duration(online) * time.Millisecond), Offline: chance.Fixed(time.Duration(offline) * time.Millisecond),
+			}
+			for i := range 5 {
+				s.IDs = append(s.IDs, fmt.Sprintf("sensors-%d", i))
+			}
+			for i := range 4 {
+				l.IDs = append(l.IDs, fmt.Sprintf("boards-%d", i))
+			}
+			p, start := &post{takes: 50 * time.Millisecond, arrived: make(chan fleet.Arrival, 100_000)}, time.Now()
+			var recs []*metrics.Recorder
+			for part := range n {
+				rec := metrics.NewRecorder(metrics.Options{})
+				config := fleet.Config{Seed: 1, Target: b, Driver: b, Recorder: rec, Start: start, Groups: []fleet.Group{s, l}}
+				if n > 1 {
+					config.Mine = func(index int) bool { return index%n == part }
+					config.Others = p.others(part)
+				}
+				f, err := fleet.New(config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.fleets, recs = append(p.fleets, f), append(recs, rec)
+			}
+			var telling sync.WaitGroup
+			telling.Go(p.bring)
+			p.each(func(f *fleet.Fleet) { to(t, f, 9, 0) })
+			time.Sleep(time.Duration(runs) * time.Millisecond)
+			for _, board := range drops {
+				b.drop(fmt.Sprintf("boards-%d", board))
+			}
+			began := time.Now()
+			p.each(func(f *fleet.Fleet) { f.Stop(t.Context()) })
+			took := time.Since(began)
+			close(p.arrived)
+			telling.Wait()
+			var ok, lost uint64
+			for i, f := range p.fleets {
+				balanced(t, recs[i].Snapshot())
+				x, d := recs[i].Snapshot().Find(metrics.OpDelivery, "sensors"), f.Deliveries()[0]
+				if x != nil {
+					ok, lost = ok+x.Count(metrics.OK), lost+x.Count(metrics.Timeout)+x.Count(metrics.Unanswered)+d.Missing+d.Late+d.Duplicates
+				}
+			}
+			if lost > 0 || ok == 0 || took > 12*time.Second {
+				rt.Errorf("%d lost or excused, %d delivered, after %v", lost, ok, took)
+			}
+		})
 	})
 }

@@ -214,6 +214,9 @@ const strangersTick = 20 * time.Millisecond
 func (d *device) drain(session *opened, now time.Time) {
 	a := &d.plans
 	switch {
+	case session.over && errors.Is(d.why, errStopped) && d.fetches(now):
+		d.abandon(errors.Join(link.ErrLost, session.lost))
+		return
 	case session.over:
 		d.abandon(d.why)
 		return
