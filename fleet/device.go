@@ -283,7 +283,7 @@ func (d *device) arm() {
 		at = d.plans.timeout
 	case pausing:
 		at = d.nextInPause(d.until)
-		if tick := time.Now().Add(strangersTick); !d.fetching.IsZero() && tick.Before(at) {
+		if tick := time.Now().Add(fetchingTick); !d.fetching.IsZero() && tick.Before(at) {
 			at = tick
 		}
 		if forgets := d.forgets(); !forgets.IsZero() && forgets.Before(at) {

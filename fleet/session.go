@@ -251,6 +251,9 @@ func (d *device) drain(session *opened, now time.Time) {
 	}
 }
 
+// fetchingTick is how often a device that is to stop, and is away, looks whether anything is under way yet.
+const fetchingTick = 100 * time.Millisecond
+
 // fetches reports whether a device that is to stop, and is away, comes back when that is due, as the target keeps for it what may be waited for.
 func (d *device) fetches(now time.Time) bool {
 	if d.fetching.IsZero() {
