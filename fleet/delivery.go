@@ -78,6 +78,7 @@ func (d *device) changes(a *account, now time.Time, do func()) int64 {
 	k.missing.Add(c.Missing)
 	k.outOfOrder.Add(c.OutOfOrder)
 	k.delivery.Copies(now, uint64(c.Duplicates), uint64(c.OutOfOrder))
+	k.delivery.Missing(now, c.Missing)
 	return int64(a.Open() - before)
 }
 
@@ -248,6 +249,8 @@ func DeliveryFigures(all []Deliveries) []metrics.Figure {
 	late := figure("twinfleet_delivery_late_total",
 		"Messages that arrived after their time was up, by the group that sent them: they are among the deliveries that timed out.")
 	disordered := figure("twinfleet_delivery_out_of_order_total", "Messages that a subscriber got after a later one of the same device, by the group that sent them.")
+	missing := figure("twinfleet_delivery_missing", "Messages whose time is up and that have not arrived, though the target acknowledged them, by the group that sent them. "+
+		"It falls when they arrive after all.")
 	for _, d := range all {
 		add := func(to *metrics.Figure, n uint64) {
 			to.Samples = append(to.Samples, metrics.Sample{Labels: []string{d.Group}, Value: float64(n)})
@@ -255,8 +258,9 @@ func DeliveryFigures(all []Deliveries) []metrics.Figure {
 		add(&duplicates, d.Duplicates)
 		add(&late, d.Late)
 		add(&disordered, d.OutOfOrder)
+		add(&missing, d.Missing)
 	}
-	return []metrics.Figure{duplicates, late, disordered}
+	return []metrics.Figure{duplicates, late, disordered, missing}
 }
 
 // sent reports whether the device has sent a message, or is about to.
@@ -290,7 +294,8 @@ func (d *device) taken(k *kind, turn int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.account(k)
-	d.changes(a, time.Now(), func() { a.Acked(turn) })
+	now := time.Now()
+	d.changes(a, now, func() { a.Acked(turn, now) })
 }
 
 // eachAccount ends deliveries of all kinds as something says.
@@ -313,8 +318,8 @@ func (d *device) sweepDeliveries(now time.Time) {
 	}
 	now = now.Add(-d.fleet.grace()) // what came by then is known
 	d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] {
-		return a.Sweep(now, func(s int, m metrics.Started) book.Presence {
-			return d.fleet.presence(s, m, a.kind.QoS, m.Sent.Add(d.group.Timeout))
+		return a.Sweep(now, func(s int, m metrics.Started, acked time.Time) book.Presence {
+			return d.fleet.presence(s, a.kind.QoS, passing{sent: m.Sent, acked: acked, timeout: d.group.Timeout})
 		})
 	})
 }

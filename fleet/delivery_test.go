@@ -307,11 +307,14 @@ func TestDeliveriesToReader(t *testing.T) {
 		if n := uint64(*lost + *late); x.Count(metrics.Timeout) != n || x.Count(metrics.OK) != sent.Started()-n || x.Started() != sent.Started() {
 			t.Errorf("%d messages: %d lost, %d delivered; want %d lost", sent.Started(), x.Count(metrics.Timeout), x.Count(metrics.OK), n)
 		}
+		if x.Missing != int64(*lost) { // those that are late were missing for a while
+			t.Errorf("%d are missing; want %d", x.Missing, *lost)
+		}
 		want := []fleet.Deliveries{{Group: "robots", Duplicates: uint64(*twice), Late: uint64(*late), Missing: uint64(*lost), OutOfOrder: uint64(*late)}}
 		if got := f.Deliveries(); !slices.Equal(got, want) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
-		if figures := rec.Figures(); len(figures) != 3 || figures[0].Samples[0].Value != float64(*twice) {
+		if figures := rec.Figures(); len(figures) != 4 || figures[0].Samples[0].Value != float64(*twice) || figures[3].Samples[0].Value != float64(*lost) {
 			t.Errorf("%+v", figures)
 		}
 		if len(*contradictions) != 0 {

@@ -34,6 +34,7 @@ type device struct {
 	plans        agenda
 	deaf         time.Time // of a drain: until when it listens to what others send
 	patient      time.Time // and until when what waits is started
+	fetching     time.Time // until when it may come back for what is kept for it, as it is to stop; zero before that
 	state        string
 	connectivity string
 	turns        turns
@@ -178,7 +179,7 @@ func newDevice(f *Fleet, g *group, place int, id string) *device {
 	}
 	d.tasks = make([]task, len(g.activities))
 	if g.Listens && !g.protocol.Twins() {
-		d.ear = new(ear)
+		d.ear = &ear{mind: f.mind()}
 		f.ears.Store(index, d.ear)
 		if g.Kept {
 			d.line = f.newLine(g, index, id)
@@ -288,6 +289,9 @@ func (d *device) arm() {
 		at = d.plans.timeout
 	case pausing:
 		at = d.nextInPause(d.until)
+		if tick := time.Now().Add(fetchingTick); !d.fetching.IsZero() && tick.Before(at) {
+			at = tick
+		}
 		if forgets := d.forgets(); !forgets.IsZero() && forgets.Before(at) {
 			at = forgets
 		}

@@ -368,7 +368,7 @@ func (f *Fleet) due(now time.Time) time.Time {
 }
 
 // Finish ends what devices do on their own: from now on nothing is due. Devices that are connected stay so and answer what
-// they are asked; those that are not do not come back. It may be called more than once.
+// they are asked; those that are not do not come back, but to fetch what the target keeps for them. It may be called more than once.
 func (f *Fleet) Finish() {
 	if !f.finished() {
 		f.end = f.due(time.Now())
@@ -388,7 +388,7 @@ func (f *Fleet) finished() bool {
 }
 
 // Stop lets all devices disconnect and waits for them. Each waits for the answers to what it sent, until they are there or
-// their time is up; when ctx ends they go at once, and what has no answer is counted as unanswered.
+// their time is up, and subscribers that are away and whose sessions are kept come back in that time, when they are due, as long as messages are under way; when ctx ends they go at once, and what has no answer is counted as unanswered.
 func (f *Fleet) Stop(ctx context.Context) {
 	f.Finish()
 	f.courses.end()

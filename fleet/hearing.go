@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/fleet/book"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // listening reports whether a subscriber is there for messages of a QoS, as far as this fleet knows: those of other fleets are taken to be where these do not tell.
@@ -19,15 +18,39 @@ func (f *Fleet) listening(index int, qos byte) bool {
 	return x.(*ear).hears()
 }
 
-// presence is whether a subscriber was there for a message of a QoS, until its time was up.
-func (f *Fleet) presence(index int, message metrics.Started, qos byte, by time.Time) book.Presence {
+// fair is for how long a subscriber must have been there behind a message that it has not got, for that to be the target's doing: so long, or its
+// time-out if that is shorter.
+const fair = time.Second
+
+// passing is when a message passed the target.
+type passing struct {
+	sent, acked time.Time // acked is zero for never
+	timeout     time.Duration
+}
+
+// owed is from when on a subscriber that leaves, and has not got the message, has lost it; the zero time for never. Until it has acknowledged a message,
+// nobody knows whether the target has it; one with QoS 0 has it, as far as anyone knows, when it is sent.
+func (p *passing) owed(qos byte) time.Time {
+	from := p.acked
+	if qos == 0 {
+		from = p.sent
+	}
+	if from.IsZero() {
+		return from
+	}
+	return from.Add(min(p.timeout, fair))
+}
+
+// presence is whether a subscriber was there for a message of a QoS.
+func (f *Fleet) presence(index int, qos byte, p passing) book.Presence {
+	by, owed := p.sent.Add(p.timeout), p.owed(qos)
 	if l := f.line(index, qos); l != nil {
-		return l.presence(message.Sent, by)
+		return l.presence(p.sent, by, owed)
 	}
 	x, ok := f.ears.Load(index)
 	switch {
 	case ok:
-		return x.(*ear).presence(message.Sent, by)
+		return x.(*ear).presence(p.sent, by, owed)
 	case f.cfg.Others != nil:
 		return book.Gone
 	}
@@ -46,7 +69,7 @@ func (d *device) hears() {
 		return
 	}
 	d.lapses(now)
-	d.ear.until.set(time.Time{})
+	d.ear.keeps(time.Time{}, now)
 	if d.subscribed {
 		if returns {
 			d.tellOthers(now)
@@ -68,7 +91,7 @@ func (d *device) leavesFor(until, now time.Time) {
 		return
 	}
 	if !until.IsZero() {
-		d.ear.until.set(until)
+		d.ear.keeps(until, now)
 	}
 	d.tellOthers(now)
 }
@@ -98,7 +121,7 @@ func (d *device) deafens(now time.Time) {
 		now = d.ear.until.get()
 	}
 	d.ear.turns(false, now)
-	d.ear.until.set(time.Time{})
+	d.ear.keeps(time.Time{}, now)
 	d.fleet.subscribers.Add(-1)
 	if d.line == nil {
 		d.fleet.connected.Add(-1)
@@ -113,7 +136,7 @@ type line struct {
 }
 
 func (f *Fleet) newLine(g *group, index int, id string) *line {
-	l := new(line)
+	l := &line{ear: ear{mind: f.mind()}}
 	for _, filter := range f.filtersOf(g, index, id) {
 		l.qos = max(l.qos, filter.QoS)
 	}

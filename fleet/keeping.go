@@ -60,7 +60,7 @@ func (d *device) expires(now time.Time) time.Time {
 
 // farewell ends the connection, and with it the session of a device that is there no more.
 func (d *device) farewell() {
-	if end, ok := d.conn.(link.Ender); ok && d.group.Kept && d.fleet.finished() && d.five {
+	if end, ok := d.conn.(link.Ender); ok && d.group.Kept && d.fleet.finished() && d.halted() && d.five {
 		d.bade = true
 		end.End()
 		return

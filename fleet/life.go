@@ -24,7 +24,7 @@ func (d *device) begin(now time.Time) {
 		d.talks = true
 		d.fleet.talking.Add(1)
 	}
-	d.attempt, d.gap, d.ends, d.free, d.hubDue = 0, time.Time{}, time.Time{}, r.intended, time.Time{}
+	d.attempt, d.gap, d.ends, d.free, d.hubDue, d.fetching = 0, time.Time{}, time.Time{}, r.intended, time.Time{}, time.Time{}
 	if r.waits {
 		d.free = now // until then the device was the other run's
 	}
@@ -184,7 +184,19 @@ func (d *device) pause(now time.Time) {
 	d.mu.Unlock()
 	switch {
 	case d.halted(), d.fleet.finished():
-		d.end(now)
+		d.closeGap(now) // what is due from now on is nobody's
+		d.lapses(now)
+		d.sweep(now)
+		if d.silent() {
+			d.hushes()
+		}
+		switch {
+		case !d.fetches(now):
+			d.end(now)
+		case d.halted() && !now.Before(d.until):
+			d.open(d.until)
+			d.gap = time.Time{}
+		}
 	case !now.Before(d.until):
 		d.open(d.until)
 	default:
@@ -211,7 +223,7 @@ func (d *device) connected(session *opened, now time.Time) {
 		d.unsure = d.unsure || !errors.As(session.failed, new(*link.RefusedError))
 	}
 	switch {
-	case session.failed != nil && d.halted():
+	case session.failed != nil && d.halted() && !d.fetches(now):
 		d.next(errStopped, now)
 	case session.failed != nil:
 		d.fleet.takeovers.Failed(d.index)
@@ -221,7 +233,9 @@ func (d *device) connected(session *opened, now time.Time) {
 	case d.halted():
 		d.conn = session.conn
 		d.noteArrived()
-		d.resumes() // the target has its session
+		if d.resumes() && d.subscribed { // the target has its session, and what came meanwhile
+			d.hears()
+		}
 		d.depart(errStopped, now)
 	default:
 		d.conn = session.conn

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/fleet/book"
-	"github.com/twinfleet/twinfleet/metrics"
 )
 
 // A subscriber whose session is kept is there without a connection but for messages with QoS 0.
@@ -27,11 +26,11 @@ func TestWhatIsKeptForASubscriberThatIsAway(t *testing.T) {
 			l.turns(false, now.Add(-time.Minute))
 			f.ears.Store(7, session)
 			f.lines.Store(7, l)
-			message := metrics.Started{Sent: now.Add(-time.Second)}
+			message := passing{sent: now.Add(-time.Second), timeout: time.Second}
 			if got := f.listening(7, c.qos); got != c.there {
 				t.Errorf("there: %v; want %v", got, c.there)
 			}
-			if got := f.presence(7, message, c.qos, now) == book.There; got != c.there {
+			if got := f.presence(7, c.qos, message) == book.There; got != c.there {
 				t.Errorf("it was there throughout: %v; want %v", got, c.there)
 			}
 		})

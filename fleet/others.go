@@ -22,6 +22,9 @@ type Others struct {
 	Open func(since time.Time, over bool) bool
 	// Grace is how long after it came others may tell of an arrival; 2 s when 0. A delivery is not held for lost before that has passed, too.
 	Grace time.Duration
+	// Unsure is by how much times that others tell may be wrong. A subscriber of theirs must have been there for so much longer behind a message that
+	// it has not got, for that to be the target's doing.
+	Unsure time.Duration
 }
 
 // Arrival is a message that reached a subscriber.
@@ -40,6 +43,8 @@ type Listener struct {
 	Connected  bool      // it has a connection: without one it gets none with QoS 0
 	Until      time.Time // when the target forgets what it keeps for one that is away; zero for never, and for others
 	At         time.Time
+	// Since is, of one that is not There, since when it may have got nothing, where that is before At and told by nobody; zero is At.
+	Since time.Time
 }
 
 // usualGrace is Others.Grace when it is 0.
@@ -54,6 +59,17 @@ func (f *Fleet) grace() time.Duration {
 		return usualGrace
 	}
 	return f.cfg.Others.Grace
+}
+
+// mind is for how long absences matter to a subscriber's account: messages from before them are waited for.
+func (f *Fleet) mind() time.Duration { return 2*f.longest + f.grace() }
+
+// unsure is by how much times may be wrong that others tell.
+func (f *Fleet) unsure() time.Duration {
+	if f.cfg.Others == nil {
+		return 0
+	}
+	return f.cfg.Others.Unsure
 }
 
 // elsewhere tells of a message of a device that is another fleet's; it is false for one of no device whose deliveries are measured.
@@ -113,17 +129,26 @@ func (f *Fleet) Hears(l Listener) {
 	if g == nil || !g.Listens || g.protocol.Twins() {
 		return
 	}
-	x, _ := f.ears.LoadOrStore(l.Subscriber, new(ear))
+	x, _ := f.ears.LoadOrStore(l.Subscriber, &ear{mind: f.mind(), unsure: f.unsure()})
 	e := x.(*ear)
-	e.until.set(l.Until)
+	if !l.There && !l.Since.IsZero() {
+		e.vanishes(l.Since, l.At)
+	}
 	n := e.turns(l.There, l.At)
+	e.keeps(l.Until, l.At)
 	f.subscribers.Add(n)
 	if g.Kept {
 		x, ok := f.lines.Load(l.Subscriber)
 		if !ok {
-			x, _ = f.lines.LoadOrStore(l.Subscriber, f.newLine(g, l.Subscriber, id))
+			away := f.newLine(g, l.Subscriber, id)
+			away.unsure = f.unsure()
+			x, _ = f.lines.LoadOrStore(l.Subscriber, away)
+		}
+		if !l.Connected && !l.Since.IsZero() {
+			x.(*line).vanishes(l.Since, l.At)
 		}
 		n = x.(*line).turns(l.Connected, l.At)
+		x.(*line).keeps(time.Time{}, l.At)
 	}
 	f.connected.Add(n)
 }

@@ -41,24 +41,7 @@ func parts(t *testing.T, h *hub, n, deliveries int, takes time.Duration) (*post,
 		config := fleet.Config{Seed: 1, Target: h, Driver: h, Recorder: rec, Start: start, Groups: []fleet.Group{sensors, boards}}
 		if n > 1 {
 			config.Mine = func(index int) bool { return index%n == part }
-			config.Others = &fleet.Others{
-				Arrived: func(a fleet.Arrival) { p.arrived <- a },
-				Listens: func(l fleet.Listener) {
-					for other, f := range p.fleets {
-						if other != part {
-							f.Hears(l)
-						}
-					}
-				},
-				Open: func(_ time.Time, over bool) bool {
-					for other, f := range p.fleets {
-						if other != part && (f.Undelivered() > 0 || over && f.Talking() > 0) {
-							return true
-						}
-					}
-					return false
-				},
-			}
+			config.Others = p.others(part)
 		}
 		f, err := fleet.New(config)
 		if err != nil {
@@ -67,6 +50,28 @@ func parts(t *testing.T, h *hub, n, deliveries int, takes time.Duration) (*post,
 		p.fleets, recs = append(p.fleets, f), append(recs, rec)
 	}
 	return p, recs
+}
+
+// others is what the fleet that is a part tells, and hears.
+func (p *post) others(part int) *fleet.Others {
+	return &fleet.Others{
+		Arrived: func(a fleet.Arrival) { p.arrived <- a },
+		Listens: func(l fleet.Listener) {
+			for other, f := range p.fleets {
+				if other != part {
+					f.Hears(l)
+				}
+			}
+		},
+		Open: func(_ time.Time, over bool) bool {
+			for other, f := range p.fleets {
+				if other != part && (f.Undelivered() > 0 || over && f.Talking() > 0) {
+					return true
+				}
+			}
+			return false
+		},
+	}
 }
 
 // bring brings what has arrived to the fleets that have the publishers, until the post is closed.

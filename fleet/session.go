@@ -214,6 +214,9 @@ const strangersTick = 20 * time.Millisecond
 func (d *device) drain(session *opened, now time.Time) {
 	a := &d.plans
 	switch {
+	case session.over && errors.Is(d.why, errStopped) && d.fetches(now):
+		d.abandon(errors.Join(link.ErrLost, session.lost))
+		return
 	case session.over:
 		d.abandon(d.why)
 		return
@@ -246,6 +249,17 @@ func (d *device) drain(session *opened, now time.Time) {
 	if d.halted() && d.group.Listens && a.timeout.After(now.Add(strangersTick)) {
 		a.timeout = now.Add(strangersTick)
 	}
+}
+
+// fetchingTick is how often a device that is to stop, and is away, looks whether anything is under way yet.
+const fetchingTick = 100 * time.Millisecond
+
+// fetches reports whether a device that is to stop, and is away, comes back when that is due, as the target keeps for it what may be waited for.
+func (d *device) fetches(now time.Time) bool {
+	if d.fetching.IsZero() {
+		d.fetching = now.Add(d.fleet.longest)
+	}
+	return d.kept && d.subscribed && !d.fleet.killed.Load() && now.Before(d.fetching) && d.fleet.mayCome(d.fetching)
 }
 
 // silent reports whether nothing that the device has sent, or has yet to send, waits.

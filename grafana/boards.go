@@ -73,6 +73,10 @@ func deliveries() Row {
 			Title: "Not delivered, by group", Description: "Deliveries that timed out, failed or had no end, a second, by who sent the message.", Kind: "timeseries", Unit: "ops", Width: 12,
 			NoValue: "All were delivered.", Queries: one(happened("group, outcome", total, delivery, failed, inSomeGroup), "{{group}} {{outcome}}"),
 		},
+		{
+			Title: "Acknowledged, and never arrived, by group", Description: "Copies whose time is up, and that a subscriber that was there has not got, of messages that the target acknowledged, by who sent them. It falls when they come after all.",
+			Kind: "timeseries", Unit: "locale", Width: 24, NoValue: "Nothing is missing.", Queries: one(sum("group", "twinfleet_delivery_missing", inSomeGroup), "{{group}}"),
+		},
 	}}
 }
 

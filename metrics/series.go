@@ -41,6 +41,7 @@ type cell struct {
 	dropped   [reasons]atomic.Uint64
 	copies    [2]atomic.Uint64 // of deliveries: duplicates, and those out of order
 	lost      atomic.Uint64    // connections, by reason in errors
+	missing   atomic.Int64     // of deliveries: it may fall
 	lag       histogram.Live
 	own       histogram.Live
 	response  [outcomes]histogram.Live
@@ -48,7 +49,7 @@ type cell struct {
 	errors    tally.Table[errorKey]
 
 	mu     sync.Mutex // protects the following fields
-	seen   [3]uint64  // starts, ends, and drops, copies and losses of the last copy
+	seen   [4]uint64  // starts, ends, drops, copies and losses, and what was missing of the last copy
 	copied *SeriesSnapshot
 }
 
@@ -179,12 +180,20 @@ func (s *Series) Lost(at time.Time, reason string) {
 	c.lost.Add(1)
 }
 
+// Missing counts, of deliveries, by how many at a time more have not come of those that the target has acknowledged; fewer, below 0, when some came
+// after all.
+func (s *Series) Missing(at time.Time, more int64) {
+	if more != 0 {
+		s.at(at).missing.Add(more)
+	}
+}
+
 // snapshot copies the cell, or gives the last copy when nothing has come since.
 func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// Ends are read before starts, so that no operation seems to have ended before it started.
-	seen := [3]uint64{1: c.ended.Load(), 2: c.lost.Load()}
+	seen := [4]uint64{1: c.ended.Load(), 2: c.lost.Load(), 3: uint64(c.missing.Load())}
 	for i := range c.dropped {
 		seen[2] += c.dropped[i].Load()
 	}
@@ -202,7 +211,7 @@ func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	}
 	out.Reasons = errorCounts(&c.errors, op, group)
 	out.OnTime, out.Late, out.LateOwn = c.sent.Load(), c.lateStart.Load(), c.lateOwn.Load()
-	out.Duplicates, out.OutOfOrder = c.copies[0].Load(), c.copies[1].Load()
+	out.Duplicates, out.OutOfOrder, out.Missing = c.copies[0].Load(), c.copies[1].Load(), int64(seen[3])
 	out.Lag, out.OwnLag = c.lag.Snapshot(), c.own.Snapshot()
 	for i, reason := range DropReasons() {
 		if n := c.dropped[i].Load(); n > 0 {

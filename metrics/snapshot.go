@@ -109,13 +109,16 @@ type SeriesSnapshot struct {
 	Dropped   map[string]uint64 `json:"dropped,omitempty"`  // by reason
 	// Duplicates and OutOfOrder are of deliveries: copies that a subscriber had before, and first copies behind one of a later message. They are
 	// among no other number.
-	Duplicates uint64                        `json:"duplicates,omitempty"`
-	OutOfOrder uint64                        `json:"out_of_order,omitempty"` // see Duplicates
-	Lag        histogram.Histogram           `json:"lag"`                    // from the intended time to the start
-	OwnLag     histogram.Histogram           `json:"own_lag"`                // the part of Lag that is the generator's own doing
-	Response   [outcomes]histogram.Histogram `json:"response"`               // by outcome, from the intended time
-	Service    [outcomes]histogram.Histogram `json:"service"`                // by outcome, from the start
-	Reasons    []ErrorCount                  `json:"reasons,omitempty"`      // what ended badly, by reason
+	Duplicates uint64 `json:"duplicates,omitempty"`
+	OutOfOrder uint64 `json:"out_of_order,omitempty"` // see Duplicates
+	// Missing is, of deliveries, how many copies have not come though their time is up and the target has acknowledged the message: they are among those that
+	// timed out. In a part of a run it is by how many these grew, and below 0 when more came after all.
+	Missing  int64                         `json:"missing,omitempty"`
+	Lag      histogram.Histogram           `json:"lag"`               // from the intended time to the start
+	OwnLag   histogram.Histogram           `json:"own_lag"`           // the part of Lag that is the generator's own doing
+	Response [outcomes]histogram.Histogram `json:"response"`          // by outcome, from the intended time
+	Service  [outcomes]histogram.Histogram `json:"service"`           // by outcome, from the start
+	Reasons  []ErrorCount                  `json:"reasons,omitempty"` // what ended badly, by reason
 
 	open []inflight.Age // what was under way at the end
 	lag  lag            // of those who tell of it
@@ -186,7 +189,7 @@ func (s *SeriesSnapshot) OpenLonger(than time.Duration) histogram.Histogram {
 func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b histogram.Histogram) histogram.Histogram, num func(a, b uint64) uint64) SeriesSnapshot {
 	out := SeriesSnapshot{
 		Operation: s.Operation, Group: s.Group, OnTime: num(s.OnTime, o.OnTime), Late: num(s.Late, o.Late), LateOwn: num(s.LateOwn, o.LateOwn),
-		Duplicates: num(s.Duplicates, o.Duplicates), OutOfOrder: num(s.OutOfOrder, o.OutOfOrder),
+		Duplicates: num(s.Duplicates, o.Duplicates), OutOfOrder: num(s.OutOfOrder, o.OutOfOrder), Missing: s.Missing,
 		Lag: hist(s.Lag, o.Lag), OwnLag: hist(s.OwnLag, o.OwnLag),
 	}
 	for i := range outcomes {
@@ -207,6 +210,7 @@ func (s SeriesSnapshot) combine(o SeriesSnapshot, hist func(a, b histogram.Histo
 // plus adds the numbers of another part of the same operation.
 func (s SeriesSnapshot) plus(o SeriesSnapshot) SeriesSnapshot {
 	out := s.combine(o, histogram.Histogram.Merge, func(a, b uint64) uint64 { return a + b })
+	out.Missing += o.Missing
 	out.Reasons = mergeErrors(s.Reasons, o.Reasons)
 	out.open = append(slices.Clip(s.open), o.open...)
 	return out
@@ -215,6 +219,7 @@ func (s SeriesSnapshot) plus(o SeriesSnapshot) SeriesSnapshot {
 // since is what came since an earlier state; what is under way stays.
 func (s SeriesSnapshot) since(earlier SeriesSnapshot) SeriesSnapshot {
 	out := s.combine(earlier, histogram.Histogram.Sub, func(a, b uint64) uint64 { return a - min(a, b) })
+	out.Missing -= earlier.Missing
 	out.Reasons = subErrors(s.Reasons, earlier.Reasons)
 	out.open, out.lag = s.open, s.lag
 	return out

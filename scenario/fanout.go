@@ -72,6 +72,7 @@ func (r *reader) validateAudience(s *Scenario) {
 	default:
 		s.reckonFans()
 		r.validateFans(s)
+		r.validateMissing(s)
 		r.validateHearing(s)
 		r.validateResponders(s)
 	}
@@ -131,6 +132,25 @@ func (r *reader) validateCopies(s *Scenario, g *Group, k *Kind) {
 		if t.Operation == metrics.OpDelivery && t.OfCopies() && metrics.InGroup(k.Series(g), t.Group) {
 			r.FailAt(t.path, t.at, "deliveries of %s is %d, and by the topics %g subscribers get each message: what comes twice or out of order to the others is counted by "+
 				"nobody; write deliveries: all", k.Series(g), k.Deliveries, k.fan.most)
+		}
+	}
+}
+
+// validateMissing finds thresholds on what was acknowledged and never arrived of messages that nobody acknowledges: those would be met whatever the broker does.
+func (r *reader) validateMissing(s *Scenario) {
+	for i := range s.Thresholds {
+		t := judged{&s.Thresholds[i], r.thresholds[i].path, r.thresholds[i].at}
+		if t.Operation != metrics.OpDelivery || !t.OfMissing() {
+			continue
+		}
+		measured, acknowledged := false, false
+		s.eachKind(func(g *Group, k *Kind, _ string, _ int) {
+			if k.Deliveries != 0 && metrics.InGroup(k.Series(g), t.Group) {
+				measured, acknowledged = true, acknowledged || k.QoS > 0
+			}
+		})
+		if measured && !acknowledged {
+			r.FailAt(t.path, t.at, "messages with qos: 0 are acknowledged by nobody, so that none can be missing; write qos: 1, or judge timeouts")
 		}
 	}
 }

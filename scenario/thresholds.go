@@ -25,7 +25,7 @@ func thresholdKeys(t *longThreshold) []language.Key {
 			"The condition: a figure, a comparison (<, <=, >, >=, == or !=) and a value with its unit. Times: p(95) < 250ms, avg, "+
 				"min, med, max. Operations done a second: rate > 10/s. Numbers: count (done), scheduled, on_time, late, dropped, errors, "+
 				"timeouts, refused, throttled, unanswered == 0. Shares: success_rate > 99.9%, on_time_rate, late_rate, dropped_rate, "+
-				"error_rate, timeout_rate, refused_rate, throttled_rate, unanswered_rate. Of deliveries: duplicates == 0, out_of_order, duplicate_rate, out_of_order_rate. Of queries: expected_rate, correct_rate. Of "+
+				"error_rate, timeout_rate, refused_rate, throttled_rate, unanswered_rate. Of deliveries: duplicates == 0, out_of_order, missing, duplicate_rate, out_of_order_rate, missing_rate. Of queries: expected_rate, correct_rate. Of "+
 				"devices: connected_rate > 99%, connected."),
 		key("stage", value.Name(&t.Stage), means("the whole run"),
 			"The one stage whose operations count. A figure of the whole run hides what happened in a part of it."),

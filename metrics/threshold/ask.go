@@ -18,7 +18,13 @@ func (t Threshold) NeedsData() bool {
 func (t Threshold) OfSchedule() bool { return t.aggregate.OfSchedule() }
 
 // OfCopies reports whether the threshold is about the copies of messages that subscribers get: what comes twice, or out of order.
-func (t Threshold) OfCopies() bool { return t.aggregate.OfDeliveries() }
+func (t Threshold) OfCopies() bool { return t.aggregate.OfCopies() }
+
+// OfLosses reports whether the threshold says how many operations may have no answer in time: missing, timeouts, errors, their rates, success_rate.
+func (t Threshold) OfLosses() bool { return t.aggregate.OfLosses() }
+
+// OfMissing reports whether it is about the messages that the target acknowledged and that never arrived, alone.
+func (t Threshold) OfMissing() bool { return t.aggregate.OfDeliveries() && !t.aggregate.OfCopies() }
 
 // ByStage reports whether a Recorder tells apart, by stage, what the threshold compares. What queries found and what devices are is not.
 func (t Threshold) ByStage() bool { return !t.aggregate.OfQueries() && !t.aggregate.OfDevices() }

@@ -43,6 +43,7 @@ const OfDevices metrics.Operation = "devices"
 const forms = "write one of p(95) < 250ms, avg, min, med or max; rate > 10/s; " +
 	"count > 100, scheduled, on_time, late, dropped, errors, timeouts, refused, throttled or unanswered == 0; " +
 	"success_rate > 99.9%, on_time_rate, late_rate, dropped_rate, error_rate, timeout_rate, refused_rate, throttled_rate or unanswered_rate < 1%; " +
+	"for deliveries duplicates, out_of_order or missing == 0, duplicate_rate, out_of_order_rate or missing_rate; " +
 	"for queries expected_rate > 99% or correct_rate; for devices connected_rate > 99% or connected; compared with <, <=, >, >=, == or !="
 
 // A run of a dozen characters is the most that any part has; the pattern holds no nested repetition.

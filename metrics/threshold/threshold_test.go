@@ -134,3 +134,41 @@ func TestScopeString(t *testing.T) {
 		t.Errorf("%q; want %q", got, want)
 	}
 }
+
+// What is missing of deliveries is a number, and a share of those that ended; where more came after all than was missing before, there is none.
+func TestMissing(t *testing.T) {
+	r := metrics.NewRecorder(metrics.Options{})
+	s := r.Series(metrics.OpDelivery, "sensors")
+	for i := range 10 {
+		observe(s, ms, []metrics.Outcome{metrics.OK, metrics.Timeout}[i%2])
+	}
+	now := time.Now()
+	of := func(expr string, over *metrics.Snapshot) string {
+		x, err := Parse("delivery", expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !x.OfMissing() || !x.OfLosses() || x.OfCopies() {
+			t.Errorf("%s is of something else", expr)
+		}
+		return x.Evaluate(over).Observed
+	}
+	s.Missing(now, 4)
+	before := r.Snapshot()
+	s.Copies(now, 1, 0)
+	s.Missing(now, -1) // one came after all
+	after := r.Snapshot()
+	for _, tt := range [][2]string{
+		{of("missing == 0", before), "missing = 4 of 10"},
+		{of("missing == 0", after), "missing = 3 of 10"},
+		{of("missing_rate < 1%", after), "missing_rate = 30% (3 of 10)"},
+		{of("missing == 0", after.Sub(before)), "no data"}, // none ended meanwhile
+	} {
+		if tt[0] != tt[1] {
+			t.Errorf("%s; want %s", tt[0], tt[1])
+		}
+	}
+	if n := after.Sub(before).Find(metrics.OpDelivery, "sensors").Missing; n != -1 {
+		t.Errorf("it grew by %d", n)
+	}
+}

@@ -272,19 +272,40 @@ func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *i
 	if j.Anyone > 0 {
 		return lost
 	}
-	there, away := true, true
+	owed := m.owed(j.Timeout)
+	stayed, left, unsure := false, false, false
 	for _, id := range s.members {
-		c, kept := w.clients[id], w.keeps(id, m)
-		there = there && c.stayed(kept, m.sent.Add(-closeCall), deadline)
-		away = away && c.away(kept, m.sent.Add(-closeCall), m.sent.Add(closeCall))
+		switch c, kept := w.clients[id], w.keeps(id, m); {
+		case c.left(kept, m.sent.Add(closeCall), owed.Add(-closeCall)):
+			left = true
+		case c.stayed(kept, m.sent.Add(-closeCall), owed):
+			stayed = true
+		case !c.away(kept, m.sent.Add(-closeCall), m.sent.Add(closeCall)), c.left(kept, m.sent, owed.Add(closeCall)):
+			unsure = true
+		}
 	}
 	switch {
-	case there:
-		return lost
-	case away:
+	case left: // it may have been the one that was sent the copy
 		return &a.Absent
+	case unsure:
+		return &a.Edge
+	case stayed:
+		return lost
 	}
-	return &a.Edge
+	return &a.Absent
+}
+
+// owed is until when a subscriber must have been there for a copy that has not come to be lost: for a second, or the time-out, since the broker has
+// acknowledged the message, or since it was sent with QoS 0; and while it may yet be acknowledged, until its time is up.
+func (m *message) owed(timeout time.Duration) time.Time {
+	deadline, from := m.sent.Add(timeout), m.acked
+	if m.qos == 0 {
+		from = m.sent
+	}
+	if owed := from.Add(min(timeout, time.Second)); !from.IsZero() && owed.Before(deadline) {
+		return owed
+	}
+	return deadline
 }
 
 // Answers are what the wire says of the requests of some devices.

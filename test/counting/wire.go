@@ -306,6 +306,11 @@ func (c *client) away(kept bool, from, to time.Time) bool {
 	})
 }
 
+// left reports whether a device ceased to listen in a time.
+func (c *client) left(kept bool, from, to time.Time) bool {
+	return slices.ContainsFunc(c.listens(kept), func(s span) bool { return s.end.After(from) && s.end.Before(to) })
+}
+
 // stayed reports whether a device surely listened all the time, as it knows itself. One that went for good was not in a hurry.
 func (c *client) stayed(kept bool, from, to time.Time) bool {
 	if n := len(c.spans); n > 0 && c.spans[n-1].listens.Before(from) {

@@ -233,10 +233,13 @@ func (b *Book[T]) saw(turn int64, subscriber int) (outOfOrder bool) {
 	return false
 }
 
-// Acked notes that the target has acknowledged the message of a turn. What has not come of one whose time was up before is missing from now on.
-func (b *Book[T]) Acked(turn int64) {
+// Acked notes that the target has acknowledged the message of a turn, and when. What has not come of one whose time was up before is missing
+// from now on.
+func (b *Book[T]) Acked(turn int64, at time.Time) {
 	if x := b.open[turn]; x != nil {
-		x.taken = true
+		if x.acked.IsZero() {
+			x.acked = at
+		}
 		return
 	}
 	if x := b.strays.kept[turn]; x != nil && x.late && !x.lost {
@@ -287,15 +290,15 @@ type Presence uint8
 
 // The ways.
 const (
-	There Presence = iota // from when it was sent until its time was up
-	Left                  // at first, and not to the end
+	There Presence = iota // since it was sent, for long enough
+	Left                  // at first, and gone before it could be sure to have it
 	Gone                  // not since before it was sent
 )
 
-// Sweep ends the copies whose time is up. presence says of a subscriber whether it was not there for a while since the message was sent, and nothing
-// was kept for it: that a copy of its own, or of its group, has not come is not the target's doing. It may be nil, and has no part in messages
-// for anyone.
-func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T) Presence) (all []Ended[T]) {
+// Sweep ends the copies whose time is up. presence says of a subscriber whether it was there for a message for so long that it should have it, by
+// when the target acknowledged that; zero for never. If it was not, and nothing was kept for it, it is not the target's doing that a copy of its
+// own, or of its group, has not come. It may be nil, and has no part in messages for anyone.
+func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T, acked time.Time) Presence) (all []Ended[T]) {
 	var due []int64
 	for turn, x := range b.open {
 		if !x.deadline.After(now) {
@@ -306,12 +309,12 @@ func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T) 
 	for _, turn := range due {
 		x := b.open[turn]
 		if x.audience != nil && presence != nil {
-			all = append(all, b.absent(turn, x, x.missing(func(s int) Presence { return presence(s, x.value) }))...)
+			all = append(all, b.absent(turn, x, x.missing(func(s int) Presence { return presence(s, x.value, x.acked) }))...)
 		}
 		if x.left == 0 {
 			continue
 		}
-		x.late, x.lost = true, x.taken
+		x.late, x.lost = true, !x.acked.IsZero()
 		if x.lost {
 			b.counts.Missing += int64(x.left)
 		}

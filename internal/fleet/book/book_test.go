@@ -17,7 +17,7 @@ func begin() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 func Example() {
 	b := book.Book[string]{Anyone: 2}
 	b.Expect(book.Message[string]{Turn: 0, Deadline: begin().Add(time.Second), Value: "operation"})
-	b.Acked(0)
+	b.Acked(0, begin())
 	fmt.Printf("%+v\n", b.Arrived(0, 11, begin(), 2))
 	fmt.Printf("%+v %+v\n", b.Sweep(begin().Add(time.Second), nil), b.Take())
 	fmt.Printf("%+v %+v\n", b.Arrived(0, 12, begin().Add(2*time.Second), 2), b.Take())
@@ -63,7 +63,7 @@ func (k *keeper) ends(got []book.Ended[int], want ...book.Ended[int]) {
 // send expects a message, due a second after it was sent, and has it acknowledged.
 func (k *keeper) send(turn int64, second int, a *audience.Audience, absent ...int) {
 	k.book.Expect(book.Message[int]{Turn: turn, Audience: a, Absent: absent, Deadline: begin().Add(time.Duration(second+1) * time.Second), Value: int(turn)})
-	k.book.Acked(turn)
+	k.book.Acked(turn, begin())
 }
 
 // first is the audience of a topic "t" and these subscribers, by their index.
@@ -105,11 +105,11 @@ func TestLateAcknowledgements(t *testing.T) {
 	k.book.Sweep(begin().Add(time.Minute), nil)
 	k.arrives(0, 1, 60, book.Late, false)
 	k.counts(book.Counts{Late: 1})
-	k.book.Acked(0)
-	k.book.Acked(0)
+	k.book.Acked(0, begin())
+	k.book.Acked(0, begin())
 	k.counts(book.Counts{Late: 1, Missing: 1})
 	k.arrives(0, 2, 60, book.Late, false)
-	k.book.Acked(0)
+	k.book.Acked(0, begin())
 	k.counts(book.Counts{Late: 2})
 }
 
@@ -144,8 +144,8 @@ func TestAbsence(t *testing.T) {
 	k.arrives(0, 0, 0, book.First, false)
 	k.counts(book.Counts{Duplicates: 1})
 	// Whoever of a group left may have been the one that was sent it.
-	one := func(how book.Presence) func(int, int) book.Presence {
-		return func(s int, _ int) book.Presence {
+	one := func(how book.Presence) func(int, int, time.Time) book.Presence {
+		return func(s int, _ int, _ time.Time) book.Presence {
 			if s == 1 {
 				return how
 			}
@@ -162,7 +162,7 @@ func TestAbsence(t *testing.T) {
 		book.Ended[int]{Turn: 4, Value: 4, Copies: 1, Why: book.Absent}, book.Ended[int]{Turn: 4, Value: 4, Copies: 2, Why: book.TimedOut})
 	k.counts(book.Counts{Duplicates: 1, Missing: 3})
 	k.send(5, 0, a)
-	k.ends(k.book.Sweep(begin().Add(time.Minute), func(int, int) book.Presence { return book.Gone }), book.Ended[int]{Turn: 5, Value: 5, Copies: 3, Why: book.Absent})
+	k.ends(k.book.Sweep(begin().Add(time.Minute), func(int, int, time.Time) book.Presence { return book.Gone }), book.Ended[int]{Turn: 5, Value: 5, Copies: 3, Why: book.Absent})
 }
 
 // More is lost than is kept: of what is forgotten as many copies are late as were missing, and no other is counted.
@@ -230,7 +230,7 @@ func TestWhatIsForgottenIsCounted(t *testing.T) {
 			for _, b := range []*book.Book[int]{&few, &many} {
 				b.Expect(book.Message[int]{Turn: int64(turn), Audience: a, Deadline: begin().Add(time.Duration(turn) * time.Second)})
 				if acked {
-					b.Acked(int64(turn))
+					b.Acked(int64(turn), begin())
 				}
 			}
 			for s := range all {

@@ -11,13 +11,13 @@ import (
 type message[T any] struct {
 	value    T
 	deadline time.Time
-	slots    int  // copies that are to come
-	left     int  // of which so many are waited for; while it is open
-	filled   int  // and so many have come
-	gone     int  // and so many were missed and have not come
-	taken    bool // the target has acknowledged it
-	late     bool // its time is up
-	lost     bool // and what has not come counts as missing
+	slots    int       // copies that are to come
+	left     int       // of which so many are waited for; while it is open
+	filled   int       // and so many have come
+	gone     int       // and so many were missed and have not come
+	acked    time.Time // when the target acknowledged it; zero while it has not
+	late     bool      // its time is up
+	lost     bool      // and what has not come counts as missing
 
 	seen []int // of one for anyone: subscribers that have it
 

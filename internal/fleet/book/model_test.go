@@ -325,7 +325,7 @@ func TestBookIsByDefinition(t *testing.T) {
 			},
 			"ack": func(t *rapid.T) {
 				turn := some()
-				b.Acked(turn)
+				b.Acked(turn, at(now))
 				switch h := m.messages[turn]; {
 				case h.open():
 					h.acked = true
@@ -353,7 +353,7 @@ func TestBookIsByDefinition(t *testing.T) {
 				if kind == "own" {
 					away = rapid.SliceOfNDistinct(rapid.IntRange(0, subscribers-1), 0, 2, rapid.ID).Draw(t, "away")
 				}
-				same("swept", b.Sweep(at(now), func(s int, _ int) book.Presence {
+				same("swept", b.Sweep(at(now), func(s int, _ int, _ time.Time) book.Presence {
 					if slices.Contains(away, s) {
 						return book.Left
 					}

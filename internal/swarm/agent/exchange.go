@@ -99,7 +99,7 @@ func (e *exchange) hooks() *fleet.Others {
 	if e == nil {
 		return nil
 	}
-	return &fleet.Others{Arrived: e.arrived, Listens: e.listens, Open: e.open, Grace: lateExchange}
+	return &fleet.Others{Arrived: e.arrived, Listens: e.listens, Open: e.open, Grace: lateExchange, Unsure: mostUnsure}
 }
 
 // begin begins to tell others, and to hear how they stand.
@@ -234,7 +234,7 @@ func (e *exchange) lose(agent string, at time.Time) {
 	defer e.taking.Unlock()
 	since, _ := e.work.times.here(at)
 	for i := range e.work.cut.Load().Of(agent) {
-		f.Hears(fleet.Listener{Subscriber: i, At: since})
+		f.Hears(fleet.Listener{Subscriber: i, At: since, Since: time.Unix(0, 0)}) // what it got, and had no time to tell, nobody knows
 	}
 }
 
@@ -282,16 +282,18 @@ func (e *exchange) take(x *protocol.Exchanged) error {
 		name, ok := owner(subscriber)
 		return ok && name == p.name
 	}
+	unsure := x.Within
 	for _, l := range x.Listeners {
 		if theirs(l.Subscriber) {
-			l.At, _ = e.work.times.here(l.At)
+			var within time.Duration
+			l.At, within = e.work.times.here(l.At)
+			unsure = max(unsure, x.Within+within)
 			if !l.Until.IsZero() {
 				l.Until, _ = e.work.times.here(l.Until)
 			}
 			f.Hears(l)
 		}
 	}
-	unsure := x.Within
 	for _, a := range x.Arrivals {
 		if theirs(a.Subscriber) && e.work.mine(a.Publisher) {
 			var within time.Duration

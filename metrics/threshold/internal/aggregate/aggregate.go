@@ -102,17 +102,30 @@ func parts() []part {
 		{"throttled", "throttled_rate", nil, outcomes(metrics.Throttled), (*metrics.SeriesSnapshot).Ended},
 		{"duplicates", "duplicate_rate", nil, func(x *metrics.SeriesSnapshot, _ string) uint64 { return x.Duplicates }, delivered},
 		{"out_of_order", "out_of_order_rate", nil, func(x *metrics.SeriesSnapshot, _ string) uint64 { return x.OutOfOrder }, delivered},
+		{"missing", "missing_rate", nil, func(x *metrics.SeriesSnapshot, _ string) uint64 { return uint64(max(0, x.Missing)) }, (*metrics.SeriesSnapshot).Ended},
 		{"unanswered", "unanswered_rate", nil, outcomes(metrics.Unanswered), (*metrics.SeriesSnapshot).Ended},
 	}
 }
 
-// OfDeliveries reports whether the figure is about copies of messages that subscribers get.
-func (a Aggregate) OfDeliveries() bool {
+// OfDeliveries reports whether the figure is about copies of messages that subscribers are to get.
+func (a Aggregate) OfDeliveries() bool { return a.OfCopies() || a.part().count == "missing" }
+
+// OfCopies reports whether it is about those that came.
+func (a Aggregate) OfCopies() bool {
 	switch a.part().count {
 	case "duplicates", "out_of_order":
 		return true
 	}
 	return false
+}
+
+// OfLosses reports whether the figure is another when operations have no answer in time than when they have.
+func (a Aggregate) OfLosses() bool {
+	switch a.part().count {
+	case "missing", "timeouts", "errors":
+		return true
+	}
+	return a == "success_rate"
 }
 
 // delivered is how many copies there were in all.
