@@ -351,6 +351,13 @@ func TestNothingVanishes(t *testing.T) {
 			cancel()
 			whole, stages := rec.Snapshot(), rec.Stages()
 			accounts(rt, whole, stages)
+			why := uint64(0)
+			for _, e := range rec.Losses() {
+				why += e.Count
+			}
+			if n := uint64(f.Losses()); why < n { // those that were lost before they were of use are told of too
+				rt.Errorf("%d reasons for %d connections that were lost", why, n)
+			}
 			if x := whole.Find(metrics.OpTelemetry, "robots"); !hard && x.Count(metrics.Unanswered) > 0 {
 				rt.Errorf("%d unanswered, and nobody was in a hurry", x.Count(metrics.Unanswered))
 			}
@@ -386,7 +393,9 @@ func accounts(t fataler, whole *metrics.Snapshot, stages []*metrics.Snapshot) {
 			outcomes += x.Count(o)
 		}
 		for _, r := range x.Reasons {
-			reasons += r.Count
+			if r.Outcome != metrics.LostConnection {
+				reasons += r.Count
+			}
 		}
 		if x.Scheduled() != outcomes+x.DroppedTotal() {
 			t.Errorf("%s: %d scheduled, %d with an outcome, %d dropped", x.Operation, x.Scheduled(), outcomes, x.DroppedTotal())

@@ -26,10 +26,12 @@ const (
 	RisenVersion    ContradictionKind = "the $version of reported properties rose by more than the device's reports; does another client use its identity?"
 	FallenDesired   ContradictionKind = "the $version of desired properties fell"
 	StrangeDelivery ContradictionKind = "a message reached a subscriber to whose topics it does not belong"
-	// TakenOver is certain, as the target says so; LikelyTakenOver is a guess by how connections end, which may have another reason: it is told of once.
-	TakenOver       ContradictionKind = "another client uses the client ids of this run, as the target says: does another run have the same devices?"
-	LikelyTakenOver ContradictionKind = "another client is likely to use the client ids of this run: connections end soon after they begin, again and again; does another run have the same devices, or does the target end them by itself?"
-	UnknownDelivery ContradictionKind = "a message arrived that its device never sent; does another run use the topic?"
+	// TakenOver is certain, as the target says so; LikelyTakenOver, and LikelyOneTakenOver of one device, are guesses by how connections end, which may
+	// have another reason: one of them is told of, once.
+	TakenOver          ContradictionKind = "another client uses the client ids of this run, as the target says: does another run have the same devices?"
+	LikelyTakenOver    ContradictionKind = "another client is likely to use the client ids of this run: connections end soon after they begin, again and again; does another run have the same devices, or does the target end them by itself?"
+	LikelyOneTakenOver ContradictionKind = "another client is likely to use the client id of a device of this run: its connections end soon after they begin, again and again, whatever it sends; does another run have the same device, or does the target end them by itself?"
+	UnknownDelivery    ContradictionKind = "a message arrived that its device never sent; does another run use the topic?"
 )
 
 // LoweredQoS is no contradiction, and told of as one is: what a reader of figures has to know, once for each group.
@@ -63,7 +65,7 @@ func (f *Fleet) contradict(c Contradiction) {
 	switch c.Kind {
 	case LoweredQoS:
 		text = "the target does less than was asked for"
-	case LikelyTakenOver:
+	case LikelyTakenOver, LikelyOneTakenOver:
 		text = "something is likely to spoil the run"
 	case Redirected:
 		text = "devices are redirected"
@@ -84,6 +86,34 @@ func (d *device) lowered(granted *link.LoweredError) {
 // sessionTakenOver is the reason code of a connection that another took over (MQTT 5 section 3.14.2.1).
 const sessionTakenOver = 0x8e
 
+// up is how many devices are connected.
+func (f *Fleet) up() (n int) {
+	for _, g := range f.groups {
+		n += int(g.states[StateConnected].Load())
+	}
+	return n
+}
+
+// says notes that something is sent, of which a driver tells whether it is acknowledged unless its QoS is 0, and returns when: in nanoseconds since
+// 1970, odd for what is acknowledged.
+func (d *device) says(qos byte) int64 {
+	at := time.Now().UnixNano() &^ 1
+	if qos > 0 {
+		at |= 1
+	}
+	d.said.Store(at)
+	return at
+}
+
+// afterwards is how long after a message with QoS 0 a target may end the connection because of it, beside the time that connecting took.
+const afterwards = 100 * time.Millisecond
+
+// busy reports whether the connection that was lost may have ended because of what was sent: that is not acknowledged, or was sent just before.
+func (d *device) busy(now time.Time) bool {
+	at := d.said.Load()
+	return at&1 != 0 || now.Sub(time.Unix(0, at)) <= afterwards+d.back.Sub(d.dialled)
+}
+
 // noteLoss finds out whether the connection, which the target or the network ended, is another client's now.
 func (d *device) noteLoss(lost error, now time.Time) {
 	why := takeover.Other
@@ -95,11 +125,15 @@ func (d *device) noteLoss(lost error, now time.Time) {
 	case broker && told != nil && told.Code == 0, broker && told == nil && (errors.Is(lost, io.EOF) || oserr.Is(lost, oserr.Reset) && !errors.Is(lost, fault.ErrReset)):
 		why = takeover.Ended
 	}
-	switch d.fleet.takeovers.Lost(d.index, d.back, now, why) {
+	switch found := d.fleet.takeovers.Lost(takeover.Loss{Index: d.index, Connected: d.back, At: now, Why: why, Busy: d.busy(now), Others: d.fleet.up() - 1}); found {
 	case takeover.Certain:
 		d.contradict(Contradiction{Kind: TakenOver, Detail: "DISCONNECT with reason code 142"})
-	case takeover.Likely:
-		d.contradict(Contradiction{Kind: LikelyTakenOver, Detail: "the last connection was ended " + now.Sub(d.back).Round(time.Millisecond).String() + " after it began"})
+	case takeover.Likely, takeover.Alone:
+		kind := LikelyTakenOver
+		if found == takeover.Alone {
+			kind = LikelyOneTakenOver
+		}
+		d.contradict(Contradiction{Kind: kind, Detail: "the last connection was ended " + now.Sub(d.back).Round(time.Millisecond).String() + " after it began"})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/protocol"
 	"github.com/twinfleet/twinfleet/internal/audience"
+	"github.com/twinfleet/twinfleet/internal/fleet/loss"
 	"github.com/twinfleet/twinfleet/internal/fleet/rotation"
 	"github.com/twinfleet/twinfleet/internal/fleet/takeover"
 	"github.com/twinfleet/twinfleet/internal/timers"
@@ -35,6 +36,7 @@ type Fleet struct {
 	places  []int32                  // when each device starts: the inverse of order
 
 	takeovers takeover.Detector
+	whys      loss.Reasons // of connections that were lost
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
@@ -109,7 +111,7 @@ type group struct {
 	requests                                bool            // some kind of messages is requests
 	asPublished                             bool            // the retain flag of what arrives is its sender's, and nothing kept comes
 	dpsRegister, dpsConnect, dpsPut, dpsGet *metrics.Series // nil unless devices have a hub assigned
-	provisioned                             provisioned
+	tally                                   tally
 	activities                              []*activity
 	number                                  int         // among the groups
 	at                                      int         // of its first device in Fleet.devices

@@ -34,6 +34,7 @@ func (d *device) begin(now time.Time) {
 // open begins a session, for which a time was intended.
 func (d *device) open(intended time.Time) {
 	d.openGap(intended) // until it is connected: a connection that hangs keeps it from what is due
+	d.dialled = time.Now()
 	d.enter(StateConnecting)
 	d.phase, d.conn = connecting, nil
 	d.mu.Lock()
@@ -90,6 +91,7 @@ func (d *device) session(intended time.Time) {
 // over goes on when a session has ended.
 func (d *device) over(lost error, now time.Time) {
 	d.hangsUp(now)
+	d.countLoss(lost, now)
 	if d.bade && lost == nil {
 		d.kept = false
 	}
@@ -204,6 +206,10 @@ func (d *device) connected(session *opened, now time.Time) {
 	if session.conn != nil || session.failed != nil {
 		d.giveUp = nil
 	}
+	if session.failed != nil {
+		d.noteTried(session.failed)
+		d.unsure = d.unsure || !errors.As(session.failed, new(*link.RefusedError))
+	}
 	switch {
 	case session.failed != nil && d.halted():
 		d.next(errStopped, now)
@@ -214,6 +220,7 @@ func (d *device) connected(session *opened, now time.Time) {
 	case session.conn == nil:
 	case d.halted():
 		d.conn = session.conn
+		d.noteArrived()
 		d.resumes() // the target has its session
 		d.depart(errStopped, now)
 	default:
@@ -228,6 +235,9 @@ func (d *device) begun(now time.Time) {
 	d.noteArrived()
 	d.enter(StateConnected)
 	d.back = now
+	if !d.kept { // else it may be sent once more
+		d.said.Store(0)
+	}
 	d.fleet.returned(d)
 	d.regained(true)
 	d.setLost(false)

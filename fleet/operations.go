@@ -139,11 +139,15 @@ type sending struct {
 	kind     *kind  // of a message of a kind
 	marked   bool   // it has deliveries
 	turn     int64  // of them
+	said     int64  // when it was sent, as device.said has it; 0 for what is not acknowledged
 	told     func(error)
 }
 
 // publish sends a message. Unless the target answers it, its operation ends with the acknowledgement; a failed write ends both.
 func (d *device) publish(conn link.Conn, m link.Message, what sending) {
+	if what.said = d.says(m.QoS); m.QoS == 0 {
+		what.said = 0
+	}
 	conn.Publish(m, d.sending(what))
 }
 
@@ -161,6 +165,9 @@ func (s *sending) done(err error) {
 	x := *s
 	*s = sending{told: x.told}
 	x.d.fleet.pools.sendings.Put(s)
+	if err == nil && x.said != 0 {
+		x.d.said.CompareAndSwap(x.said, 0) // unless more was sent since
+	}
 	if errors.Is(err, context.DeadlineExceeded) || x.answered && err == nil {
 		return // it is waited for, as if it had gone out
 	}

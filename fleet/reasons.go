@@ -3,8 +3,10 @@ package fleet
 import (
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/internal/fleet/loss"
 	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/metrics/reason"
 )
@@ -17,6 +19,21 @@ func reasonOf(err error) string {
 	default:
 		return reason.Of(err)
 	}
+}
+
+// countLoss counts why the connection of a session was lost that is over, by the error that its driver gave: nil when this side ended it.
+func (d *device) countLoss(lost error, now time.Time) {
+	why := ""
+	switch {
+	case errors.Is(d.why, errCut):
+		why, lost = loss.Storm, errCut
+	case lost == nil, asked(d.why) && errors.Is(lost, link.ErrLost): // it left, and the target may not have heard of it
+		return
+	default:
+		why = d.fleet.whys.Of(lost, d.id)
+	}
+	d.group.connect.Lost(now, why)
+	d.fleet.log.Debug("connection lost", "device", d.id, "reason", why, "error", lost)
 }
 
 // endReason is why an operation ended that nobody answered: unless its time was up, it went with its connection.

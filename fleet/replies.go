@@ -78,6 +78,7 @@ func (d *device) respond(m link.Message) {
 		return
 	}
 	p := &link.Properties{Correlation: bytes.Clone(m.Properties.Correlation)}
+	d.says(0) // nobody hears of its acknowledgement
 	conn.Publish(link.Message{Topic: strings.Clone(m.Properties.ResponseTopic), Payload: m.Payload, QoS: m.QoS, Properties: p},
 		func(error) {}) // who asked counts a response that does not come
 }

@@ -9,12 +9,15 @@ import (
 	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
+// LostConnection is the outcome of an ErrorCount that is of connections which were made, and lost later on. It is the outcome of no operation.
+const LostConnection = "lost"
+
 // ErrorCount is how often operations of one kind, and of one group where it is named, ended badly for one reason. The counts of an operation,
-// group and outcome add up to what the histogram of that outcome holds.
+// group and outcome add up to what the histogram of that outcome holds. Those of LostConnection, of connect, are connections beside.
 type ErrorCount struct {
 	Operation Operation `json:"operation"`       // which operation
 	Group     string    `json:"group,omitempty"` // of devices, or the name of a query; empty for all together
-	Outcome   string    `json:"outcome"`         // throttled, timeout, refused, error or unanswered
+	Outcome   string    `json:"outcome"`         // throttled, timeout, refused, error, unanswered or lost
 	Reason    string    `json:"reason"`          // of a bounded set; never an id, an address or a secret
 	Count     uint64    `json:"count"`           // how often
 	Last      time.Time `json:"last"`            // when it was met last; UTC
@@ -51,6 +54,8 @@ func plainReason(o Outcome) string {
 		return "refused"
 	case Unanswered:
 		return "the run ended first"
+	case lost:
+		return "nothing is known of why"
 	default:
 		return reason.Other
 	}

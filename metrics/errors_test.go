@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -68,5 +69,45 @@ func TestReasonsAreBounded(t *testing.T) {
 	}
 	if len(errs) > 60 || sum != 1000 {
 		t.Errorf("%d reasons with %d errors; want 1000 errors of few reasons", len(errs), sum)
+	}
+}
+
+// A connection that is lost is told of by its reason, in its stage, over Parts and in windows, and is the outcome of no operation.
+func TestLostConnections(t *testing.T) {
+	rec, other := metrics.NewRecorder(metrics.Options{}), metrics.NewRecorder(metrics.Options{})
+	s, now := rec.Series(metrics.OpConnect, "robots"), time.Now()
+	s.Start(now, now).End(now, metrics.OK)
+	before := rec.Snapshot() // whose copy of the series must not be given once more
+	s.Lost(now, "the target closed the connection")
+	s.Lost(now, "")
+	other.Series(metrics.OpConnect, "robots").Lost(now, "the target closed the connection")
+	part := rec.Join()
+	part.Set(other.Contribution())
+	after := rec.Snapshot()
+	text := func(all []metrics.ErrorCount) string {
+		b := &strings.Builder{}
+		for _, e := range all {
+			fmt.Fprintf(b, "%d %s %s: %s; ", e.Count, e.Operation, e.Outcome, e.Reason)
+		}
+		return b.String()
+	}
+	const want = "1 connect lost: nothing is known of why; 2 connect lost: the target closed the connection; "
+	for name, all := range map[string][]metrics.ErrorCount{
+		"all": after.Errors, "window": after.Sub(before).Errors, "merged": before.Merge(after.Sub(before)).Errors, "losses": rec.Losses(),
+		"series": after.Find(metrics.OpConnect, "robots").Reasons,
+	} {
+		if got := text(all); got != want {
+			t.Errorf("%s: %q; want %q", name, got, want)
+		}
+	}
+	x := after.Find(metrics.OpConnect, "robots")
+	if x.Scheduled() != 1 || x.Ended() != 1 || x.Errors() != 0 {
+		t.Errorf("%d scheduled, %d ended, %d errors; want one that went well", x.Scheduled(), x.Ended(), x.Errors())
+	}
+	for n := range 1000 {
+		s.Lost(now, fmt.Sprintf("tenant %d is over its quota", n))
+	}
+	if n := len(rec.Losses()); n > 52 {
+		t.Errorf("%d reasons of losses are told apart", n)
 	}
 }

@@ -131,6 +131,9 @@ const (
 	outcomes                  // how many there are
 )
 
+// lost is what reasons of connections that were lost are counted by, among those of outcomes.
+const lost = outcomes
+
 // Outcomes are all outcomes, best first.
 func Outcomes() []Outcome { return []Outcome{OK, Throttled, Timeout, Refused, Failed, Unanswered} }
 
@@ -147,6 +150,8 @@ func (o Outcome) String() string {
 		return "refused"
 	case Unanswered:
 		return "unanswered"
+	case lost:
+		return LostConnection
 	default:
 		return "error"
 	}

@@ -224,6 +224,38 @@ func (r *Recorder) Snapshot() *Snapshot {
 	return s
 }
 
+// Losses are the connections that were lost so far, by reason, of all groups: see Series.Lost.
+func (r *Recorder) Losses() (all []ErrorCount) {
+	r.telling.RLock()
+	defer r.telling.RUnlock()
+	add := func(reasons []ErrorCount) {
+		for _, e := range reasons {
+			if e.Outcome == LostConnection {
+				all = mergeErrors(all, []ErrorCount{{OpConnect, "", e.Outcome, e.Reason, e.Count, e.Last}})
+			}
+		}
+	}
+	r.series.Range(func(_, v any) bool {
+		s := v.(*Series)
+		if s.operation != OpConnect {
+			return true
+		}
+		for _, c := range *s.cells.Load() {
+			if c != nil && c.lost.Load() > 0 {
+				add(errorCounts(&c.errors, s.operation, s.group))
+			}
+		}
+		for _, p := range *r.parts.Load() {
+			cells, _, _ := p.of(key{s.operation, s.group})
+			for _, x := range cells {
+				add(x.Reasons)
+			}
+		}
+		return true
+	})
+	return all
+}
+
 // ownCounts are the devices and the results of queries, without those of the Parts.
 func (r *Recorder) ownCounts() (devices []DeviceCount, queries []QueryCount) {
 	r.mu.Lock()

@@ -40,6 +40,7 @@ type cell struct {
 	ended     atomic.Uint64
 	dropped   [reasons]atomic.Uint64
 	copies    [2]atomic.Uint64 // of deliveries: duplicates, and those out of order
+	lost      atomic.Uint64    // connections, by reason in errors
 	lag       histogram.Live
 	own       histogram.Live
 	response  [outcomes]histogram.Live
@@ -47,7 +48,7 @@ type cell struct {
 	errors    tally.Table[errorKey]
 
 	mu     sync.Mutex // protects the following fields
-	seen   [3]uint64  // starts, ends, and drops and copies of the last copy
+	seen   [3]uint64  // starts, ends, and drops, copies and losses of the last copy
 	copied *SeriesSnapshot
 }
 
@@ -170,12 +171,20 @@ func (s *Series) Copies(at time.Time, duplicates, outOfOrder uint64) {
 	c.copies[1].Add(outOfOrder)
 }
 
+// Lost counts, of connect, that a connection which was made was lost at a time, and why, best from package metrics/reason: it shows among the reasons why
+// operations ended badly, with LostConnection as its outcome, and in no other number.
+func (s *Series) Lost(at time.Time, reason string) {
+	c := s.at(at)
+	c.errors.Add(errorKey{lost, s.rec.bound(lost, reason)}, at)
+	c.lost.Add(1)
+}
+
 // snapshot copies the cell, or gives the last copy when nothing has come since.
 func (c *cell) snapshot(op Operation, group string) *SeriesSnapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// Ends are read before starts, so that no operation seems to have ended before it started.
-	seen := [3]uint64{1: c.ended.Load()}
+	seen := [3]uint64{1: c.ended.Load(), 2: c.lost.Load()}
 	for i := range c.dropped {
 		seen[2] += c.dropped[i].Load()
 	}

@@ -20,6 +20,8 @@ type Outage struct {
 	// device that was lost twice comes back twice.
 	Returns []int         `json:"returns,omitempty"`
 	Every   time.Duration `json:"every,omitempty"` // the length of an interval of Returns
+	// Why is the reason for which most of its connections were lost, with how many where others were lost for another; empty where none is known.
+	Why string `json:"why,omitempty"`
 }
 
 // Peak is the highest rate of the reconnect curve, in devices per second, and when, since From, its
@@ -54,7 +56,11 @@ func (o Outage) String() string {
 		}
 		return human.Number(n, one) + " were"
 	}
-	return fmt.Sprintf("outage at %s: %s lost, %s gone at once; %s", human.Duration(o.From), were(o.Total, "connection"), were(o.Lost, "device"), back)
+	why := ""
+	if o.Why != "" {
+		why = " (" + o.Why + ")"
+	}
+	return fmt.Sprintf("outage at %s: %s lost%s, %s gone at once; %s", human.Duration(o.From), were(o.Total, "connection"), why, were(o.Lost, "device"), back)
 }
 
 // Return is how devices came back from the outage, in one line with its curve; "" when none did.

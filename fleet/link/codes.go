@@ -105,6 +105,7 @@ func throttles(code byte) bool {
 type DisconnectedError struct {
 	Code   byte   // the reason code; 0 says no more than that the target has ended it
 	Server string // the other server that it names, with reason codes 156 and 157; empty for none
+	Words  string // its reason string, as it is: it may hold anything; empty for none
 }
 
 // Error says what the reason code means.

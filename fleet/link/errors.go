@@ -39,6 +39,23 @@ const (
 	ErrAuth          ProtocolError = "the target wants an extended authentication that it was not offered"
 )
 
+// EndedError is why this side ended a connection that was of no use any more. package metrics/reason shows it.
+type EndedError string
+
+// What drivers find at connections that say nothing, or take nothing, and what is done to those that several share.
+const (
+	ErrSilent EndedError = "the target did not answer a PINGREQ in time"
+	ErrIdle   EndedError = "nothing came from the target in the idle time-out"
+	ErrUnread EndedError = "the target does not read what is sent to it"
+	ErrCut    EndedError = "it was cut with all who share it"
+)
+
+// Error is the text itself.
+func (e EndedError) Error() string { return string(e) }
+
+// Reason is the text, which is of a bounded set.
+func (e EndedError) Reason() string { return string(e) }
+
 // Stranger is who began its answer with bytes of another protocol than the driver's: which of the errors is tls when they are an alert of TLS,
 // http when they are an answer of HTTP, else other.
 func Stranger(answer []byte, tls, http, other ProtocolError) ProtocolError {

@@ -37,10 +37,13 @@ type Watch struct {
 	Recorder *metrics.Recorder // where recoveries are measured
 	Fleet    func() Fleet      // how the devices are connected now
 
-	mu       sync.Mutex // protects the following fields
-	finder   finder
-	recovery metrics.Started // of the outage that is open
-	last     time.Duration   // of the last poll
+	mu        sync.Mutex // protects the following fields
+	finder    finder
+	recovery  metrics.Started      // of the outage that is open
+	last      time.Duration        // of the last poll
+	calm      []metrics.ErrorCount // connections that were lost until the last poll, by reason
+	before    []metrics.ErrorCount // until the outage that was found last
+	explained int                  // connections lost in it of which a reason was known when it was last told
 }
 
 // Poll reads how the devices are connected now. It is called often: an outage has begun since the last time, or since the
@@ -59,18 +62,70 @@ func (w *Watch) poll() {
 	_, from := w.Ledger.Stage()
 	w.finder.add(state{at: at, connected: f.Connected, lost: f.Lost, losses: f.Losses, returns: f.Returns, left: f.Left, since: max(w.last, from)})
 	w.last = at
+	lost := w.Recorder.Losses()
+	if !wasOpen && w.finder.open {
+		w.before, w.explained = w.calm, 0
+	}
+	told := w.explain(lost)
+	w.calm = lost
 	switch {
 	case !wasOpen && w.finder.open:
 		began := w.Ledger.Began().Add(w.finder.now.From)
 		w.recovery = w.Recorder.Series(metrics.OpRecovery, "").Start(began, began)
-		w.Ledger.Tell(report.Event{Kind: report.KindOutage, Text: "devices lost their connections", Detail: gone(f)})
+		detail := gone(f)
+		if why := w.finder.now.Why; why != "" {
+			detail += "; " + why
+		}
+		w.Ledger.Tell(report.Event{Kind: report.KindOutage, Text: "devices lost their connections", Detail: detail})
 		w.write()
 	case wasOpen && !w.finder.open:
 		w.over(&w.finder.found[len(w.finder.found)-1])
 		w.write()
-	case !w.finder.open && tail && !w.finder.tail: // the last of them is back
+	case !w.finder.open && tail && !w.finder.tail, told: // the last of them is back, or more is known of why
 		w.write()
 	}
+}
+
+// explain notes why most connections were lost in the outage that is open, or in the last one, and reports whether that is new. Agents may tell
+// of reasons a little later than of losses.
+func (w *Watch) explain(lost []metrics.ErrorCount) bool {
+	o := &w.finder.now
+	if !w.finder.open {
+		if len(w.finder.found) == 0 {
+			return false
+		}
+		o = &w.finder.found[len(w.finder.found)-1]
+	}
+	if !w.finder.open && w.explained >= o.Total { // what is lost since then is none of it
+		return false
+	}
+	why, known := mainReason(w.before, lost, o.Total)
+	w.explained = known
+	if why == o.Why {
+		return false
+	}
+	o.Why = why
+	return true
+}
+
+// mainReason is why most of so many connections were lost that were lost between two counts, and of how many a reason is known.
+func mainReason(before, after []metrics.ErrorCount, total int) (why string, known int) {
+	most := 0
+	for _, e := range after {
+		n := int(e.Count)
+		for _, b := range before {
+			if b.Reason == e.Reason {
+				n -= int(b.Count)
+			}
+		}
+		if known += n; n > most {
+			why, most = e.Reason, n
+		}
+	}
+	if total = max(total, known); most > 0 && most < total {
+		why = fmt.Sprintf("%s of them: %s", human.Count(most), why)
+	}
+	return why, known
 }
 
 // gone is how many devices are gone when an outage begins, of those that were connected.
@@ -125,6 +180,7 @@ func (w *Watch) End() {
 	defer w.mu.Unlock()
 	w.poll()
 	at := w.Ledger.Since()
+	w.explain(w.Recorder.Losses())
 	found := w.finder.end(at)
 	w.Ledger.Write(func(r *report.Run) { r.Outages = found })
 	w.recovery.EndBecause(w.Ledger.Began().Add(at), metrics.Unanswered, "99 % of the devices were not back when the last stage ended")

@@ -54,7 +54,7 @@ func Of(err error) string {
 }
 
 // maxReason bounds a reason, in bytes: some are a target's words.
-const maxReason = 120
+const maxReason = 200
 
 // printable shows control characters, instead of sending them to whoever reads a reason.
 func printable(s string) string {

@@ -66,7 +66,7 @@ func held(r *report.Run) Answer {
 		a.Text = "No: " + orElse(r.Reason, "a threshold was missed") + "."
 	case report.Saturated:
 		a.Mark, a.Text = findings.Warn, "Nobody knows: the load was not the one that was asked for."
-		if clocksAlone(r) || r.Reason == r.Suspicion && r.Suspicion != "" {
+		if clocksAlone(r) || r.Guessed() {
 			a.Text = "Nobody knows: " + r.Reason + "."
 		}
 	case report.Interrupted:
@@ -192,6 +192,9 @@ func failed(r *report.Run) Answer {
 		a.Text = "Of " + human.Number(int(all.Scheduled), "operation") + ": " + strings.Join(parts, ", ") + "."
 	}
 	found := reasons.Of(r)
+	if len(parts) == 0 && slices.ContainsFunc(r.Totals.Errors, func(e metrics.ErrorCount) bool { return e.Outcome == metrics.LostConnection }) {
+		a.Mark, a.Text = findings.Warn, a.Text+" Connections were lost."
+	}
 	for _, x := range found[:min(len(found), most)] {
 		a.Lines = append(a.Lines, human.Count(x.Count)+" "+x.Text+" · "+x.Where())
 	}

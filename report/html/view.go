@@ -87,13 +87,13 @@ func rest(n int) string {
 
 // outageRow is a time in which devices were gone.
 type outageRow struct {
-	From, Lost, Gone, Back, All, Curve string
+	From, Lost, Gone, Back, All, Curve, Why string
 }
 
 // outages are those of a run, and how many there are beside.
 func outages(r *report.Run) (rows []outageRow, more string) {
 	for _, o := range r.Outages[:min(len(r.Outages), mostOutages)] {
-		row := outageRow{From: r.At(o.From), Lost: human.Count(o.Total), Gone: human.Count(o.Lost), Back: "not before the end", Curve: human.Spark(o.Returns)}
+		row := outageRow{From: r.At(o.From), Lost: human.Count(o.Total), Gone: human.Count(o.Lost), Back: "not before the end", Curve: human.Spark(o.Returns), Why: o.Why}
 		switch {
 		case o.Recovered:
 			row.Back = human.Duration(o.To - o.From)

@@ -95,8 +95,8 @@ func Write(w io.Writer, r *report.Run) error {
 	suite := suite{Name: "twinfleet." + r.Name, Facts: factsOf(r), Time: seconds(r.Duration()), Stamp: r.Started.Format("2006-01-02T15:04:05")}
 	run := testCase{Class: r.Name, Name: "the run", Time: seconds(r.Duration()), Out: &cdata{text.Account(r)}}
 	if r.Outcome != report.Passed && r.Outcome != report.Missed {
-		run.Error = &problem{Message: string(r.Outcome) + ": " + r.Reason}
-		if r.Outcome == report.Saturated {
+		run.Error = &problem{Message: r.Headline() + ": " + r.Reason}
+		if r.Outcome == report.Saturated && !r.Guessed() {
 			run.Error.Text = "\n" + strings.Join(r.GeneratorLines(), "\n")
 		}
 		suite.Errors++

@@ -28,7 +28,7 @@ func WriteWith(w io.Writer, r *report.Run, p account.Percentiles) error {
 	if r.Client != "" {
 		client = ", client " + cell(r.Client)
 	}
-	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s%s, %s, seed %d\n", mark[r.Outcome == report.Passed], cell(r.Name), r.Outcome, r.DevicesText(),
+	fmt.Fprintf(b, "### %s %s: %s\n\n%s, %s%s, %s, seed %d\n", mark[r.Outcome == report.Passed], cell(r.Name), r.Headline(), r.DevicesText(),
 		cell(r.Target), client, human.Duration(r.Duration()), r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "\n%s\n", cell(r.Reason))

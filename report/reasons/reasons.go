@@ -21,7 +21,11 @@ type Line struct {
 func Lines(s *metrics.Snapshot) []Line {
 	lines := make([]Line, 0, len(s.Errors))
 	for _, e := range s.Errors {
-		lines = append(lines, Line{e, string(e.Operation) + " " + reasonText(e)})
+		text := reasonText(e)
+		if e.Outcome != metrics.LostConnection {
+			text = string(e.Operation) + " " + text
+		}
+		lines = append(lines, Line{e, text})
 	}
 	slices.SortStableFunc(lines, func(a, b Line) int { return b.Last.Compare(a.Last) })
 	return lines
@@ -29,8 +33,11 @@ func Lines(s *metrics.Snapshot) []Line {
 
 // reasonText is an outcome with its reason.
 func reasonText(e metrics.ErrorCount) string {
-	if e.Reason == e.Outcome {
+	switch e.Outcome {
+	case e.Reason:
 		return e.Outcome
+	case metrics.LostConnection:
+		return "connection lost: " + oneLine(e.Reason)
 	}
 	return e.Outcome + ": " + oneLine(e.Reason)
 }

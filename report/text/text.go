@@ -48,7 +48,7 @@ func writeHeadline(b *strings.Builder, r *report.Run, style color.Style) {
 		target += " · client " + r.Client
 	}
 	fmt.Fprintf(b, "  %s  %s in %s · %s%s · seed %d\n",
-		style.Headline(strings.ToUpper(string(r.Outcome)), r.Outcome == report.Passed, r.Outcome == report.Interrupted),
+		style.Headline(strings.ToUpper(r.Headline()), r.Outcome == report.Passed, r.Outcome == report.Interrupted),
 		r.Name, human.Duration(r.Duration()), r.DevicesText(), target, r.Seed)
 	if r.Reason != "" {
 		fmt.Fprintf(b, "  %s\n", r.Reason)

@@ -20,6 +20,7 @@ type air struct {
 	keeps bool                                            // it keeps sessions
 	full  func() bool                                     // it takes no connections; nil for never
 	ends  error                                           // with which it cuts connections; link.ErrLost when nil
+	bars  func(m link.Message, id string) bool            // what it cuts the connection of who publishes it for; nil for nothing
 
 	mu       sync.Mutex
 	conns    []*airConn
@@ -144,6 +145,13 @@ func (a *air) cut(of func(id string) bool) {
 }
 
 func (c *airConn) Publish(m link.Message, done func(error)) {
+	if c.air.bars != nil && c.air.bars(m, c.id) {
+		time.AfterFunc(3*time.Millisecond, func() {
+			done(link.ErrLost)
+			c.air.cut(func(id string) bool { return id == c.id })
+		})
+		return
+	}
 	m.Payload = slices.Clone(m.Payload)
 	c.air.publish(m)
 	done(nil)

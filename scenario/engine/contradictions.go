@@ -82,7 +82,7 @@ func (c *conductor) contradiction(x fleet.Contradiction) {
 		c.lowered(x)
 	case fleet.Redirected:
 		c.redirected(x.Detail, x.Index)
-	case fleet.LikelyTakenOver: // a guess fails no run, and lets none pass
+	case fleet.LikelyTakenOver, fleet.LikelyOneTakenOver: // a guess fails no run, and lets none pass
 		if what := string(x.Kind) + " (" + x.Device + ": " + x.Detail + ")"; c.contradictions.suspect(what) {
 			c.ledger.Write(func(r *report.Run) { r.Suspicion = what })
 			c.ledger.Tell(report.Event{Kind: report.KindWarning, Text: string(x.Kind), Detail: x.Device + ": " + x.Detail})

@@ -5,12 +5,14 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet"
 	"github.com/twinfleet/twinfleet/fleet/link"
+	"github.com/twinfleet/twinfleet/metrics"
 	"github.com/twinfleet/twinfleet/report"
 )
 
@@ -66,5 +68,68 @@ func TestGuesses(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// One device whose connections another client ends is guessed too, by name, and its run is not titled as one whose generator was too slow. Those that a broker
+// ends because of what they send are nobody's.
+func TestGuessesOfOne(t *testing.T) {
+	for _, agents := range []int{0, 2} {
+		for _, qos := range []int{0, 1} {
+			text := strings.Replace(fmt.Sprintf(suspecting, 7), "{every: 1s}", fmt.Sprintf("{every: 1s, qos: %d}", qos), 1)
+			synctest.Test(t, func(t *testing.T) {
+				broker := &air{ends: io.EOF}
+				x := &swarmed{text: text, agents: agents, air: broker, watch: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+					if e.Kind == report.KindStage && e.Text == "load" {
+						go func() {
+							for i := range 40 {
+								time.Sleep(time.Duration(i*i*37%600+150) * time.Millisecond)
+								broker.cut(func(id string) bool { return strings.HasSuffix(id, "3") })
+							}
+						}()
+					}
+				}}}}
+				r := x.run(t)
+				if r.Outcome != report.Saturated || !r.Guessed() || r.Headline() != "cannot say" || !strings.Contains(r.Reason, string(fleet.LikelyOneTakenOver)) || !strings.Contains(r.Reason, "3: the last") {
+					t.Errorf("QoS %d, %d agents: %s: %s", qos, agents, r.Headline(), r.Reason)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int64
+				broker := &air{ends: io.EOF, bars: func(link.Message, string) bool {
+					n := sent.Add(1)
+					return n*n*37%100 < 40
+				}}
+				x := &swarmed{text: strings.Replace(text, "every: 1s", "every: 400ms", 1), agents: agents, air: broker}
+				if r := x.run(t); r.Suspicion != "" || len(r.Outages) < 10 {
+					t.Errorf("QoS %d, %d agents, a broker with a rule: %s: %s; %d outages", qos, agents, r.Headline(), r.Reason, len(r.Outages))
+				}
+			})
+		}
+	}
+}
+
+// Why connections were lost is in the record, with the broker's own words, and named with the outage, also when agents lost them.
+func TestReasonsOfLosses(t *testing.T) {
+	for _, agents := range []int{0, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			broker := &air{ends: &link.DisconnectedError{Code: 0x97, Words: "tenant over quota"}}
+			x := &swarmed{text: fmt.Sprintf(suspecting, 7), agents: agents, air: broker, watch: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+				if e.Kind == report.KindStage && e.Text == "load" {
+					time.AfterFunc(10*time.Second, func() { broker.cut(func(string) bool { return true }) })
+				}
+			}}}}
+			r := x.run(t)
+			const why = `the target disconnected: quota exceeded (reason code 151): "tenant over quota"`
+			var lost uint64
+			for _, e := range r.Totals.Errors {
+				if e.Outcome == metrics.LostConnection && e.Operation == metrics.OpConnect && e.Reason == why {
+					lost += e.Count
+				}
+			}
+			if lost != 8 || r.Outcome != report.Passed || len(r.Outages) != 1 || r.Outages[0].Why != why || !strings.Contains(r.Outages[0].String(), why) {
+				t.Errorf("%d agents: %s; %d were lost for the reason; outages %v", agents, r.Outcome, lost, r.Outages)
+			}
+		})
 	}
 }

@@ -78,7 +78,7 @@ var (
 	// errOver is why a connection is over that this side ended.
 	errOver = fmt.Errorf("%w: it was closed", link.ErrLost)
 	// errSilent is why a connection ends on which nothing comes any more.
-	errSilent = fmt.Errorf("nothing came in the idle time-out: %w", os.ErrDeadlineExceeded)
+	errSilent = fmt.Errorf("%w: %w", link.ErrIdle, os.ErrDeadlineExceeded)
 	// errFull is why a message is not sent: it is waited for all the same, as one would that the target has not read.
 	errFull = fmt.Errorf("the target does not read, or gives no credit: %w", context.DeadlineExceeded)
 	// errUnacknowledged is why a message is not sent: it is waited for all the same, as one would that the target does not settle.
@@ -90,6 +90,6 @@ var (
 	errTopic     = errors.New("the topic is none that a device sends to over AMQP")
 	errQoS       = errors.New("AMQP has no quality of service 2")
 	errOversized = link.UnsupportedError("not sent: larger than the target takes on this link")
-	errCut       = fmt.Errorf("%w: it was cut", link.ErrLost)
+	errCut       = fmt.Errorf("%w: %w", link.ErrLost, link.ErrCut)
 	errNoRoom    = errors.New("the target has no room for more links on this connection")
 )

@@ -360,7 +360,8 @@ func (c *conn) take5(p mqtt.Packet) error {
 			return mqtt.Violation("3.14.2.2.2", "a server that says how long a session lasts")
 		}
 		server, _ := m.Field(v5.ServerReference)
-		return &link.DisconnectedError{Code: m.Code, Server: string(server)}
+		words, _ := m.Field(v5.ReasonString)
+		return &link.DisconnectedError{Code: m.Code, Server: string(server), Words: string(words)}
 	case v5.AUTH:
 		return link.ErrAuth
 	case mqtt.UNSUBACK: // of nobody

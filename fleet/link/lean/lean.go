@@ -182,7 +182,7 @@ func connect(o link.Options) *mqtt.Connect {
 var errOver = fmt.Errorf("%w: it was closed", link.ErrLost)
 
 // errSilent is why a connection ends whose target answers no PINGREQ.
-var errSilent = fmt.Errorf("no answer to PINGREQ: %w", os.ErrDeadlineExceeded)
+var errSilent = fmt.Errorf("%w: %w", link.ErrSilent, os.ErrDeadlineExceeded)
 
 // ping keeps the connection alive: a PINGREQ goes out when for a whole keep-alive nothing was sent, or nothing came. A target that
 // does not answer it has died.
@@ -258,7 +258,7 @@ func (c *conn) find(id uint16) int {
 }
 
 // errFull is why a packet is not sent: it is waited for all the same, as one would that the target has not read.
-var errFull = fmt.Errorf("the target does not read: %w", context.DeadlineExceeded)
+var errFull = fmt.Errorf("%w: %w", link.ErrUnread, context.DeadlineExceeded)
 
 // errConnect is why there is no connection whose CONNECT no packet holds.
 const errConnect link.UnsupportedError = "not sent: a client id, user name, password or will of more than 65,535 bytes"

@@ -424,10 +424,10 @@ func (s *Suite) disconnect5(t *testing.T) {
 		s.five(t, fmt.Sprintf("with code %d", code), nil, link.Options{}, func(t *testing.T, p *peer, c *connection) {
 			told := c.publishing(link.Message{Topic: "a", QoS: 1})
 			p.next()
-			p.send(t, written(&packets.Disconnect{ReasonCode: code, Properties: &packets.Properties{ServerReference: server}}))
+			p.send(t, written(&packets.Disconnect{ReasonCode: code, Properties: &packets.Properties{ServerReference: server, ReasonString: server}}))
 			for what, err := range map[string]error{"the end": <-c.lost, "a message": <-told} {
 				var said *link.DisconnectedError
-				if !errors.As(err, &said) || said.Code != code || said.Server != server || what == "a message" && !errors.Is(err, link.ErrLost) {
+				if !errors.As(err, &said) || said.Code != code || said.Server != server || said.Words != server || what == "a message" && !errors.Is(err, link.ErrLost) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,6 +132,12 @@ func pingTimeout(keepAlive time.Duration) time.Duration {
 
 // end marks the connection as ended; Lost is called unless this side ended it.
 func (c *conn) end(err error) {
+	if found := c.found(); errors.As(found, new(link.ProtocolError)) {
+		err = errors.Join(found, err)
+	}
+	if strings.HasPrefix(err.Error(), "pingresp not received") { // the client has no error of its own for it
+		err = errors.Join(link.ErrSilent, err)
+	}
 	c.mu.Lock()
 	if !c.closed {
 		c.closed, c.lost = true, err

@@ -42,6 +42,9 @@ func answer(e *Evidence, t *Tables) Answer {
 	if e.Over {
 		a.Agents = (&report.Standing{Agents: e.Run.Agents}).AgentsText()
 		a.Verdict, a.Reason, a.Left, a.Done = string(e.Run.Outcome), e.Run.Reason, 0, -1
+		if e.Run.Guessed() {
+			a.Verdict = string(report.CannotSay)
+		}
 		if h := e.Run.Generator; h != nil {
 			a.Doubt = ""
 			if h.Saturated {

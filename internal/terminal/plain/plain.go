@@ -104,11 +104,14 @@ func standing(x report.Sample) []string {
 		parts = append(parts, text)
 	}
 	if reason := worst(x.Total.Errors); reason != nil {
-		text := reason.Outcome
+		text := string(reason.Operation) + " " + reason.Outcome
+		if reason.Outcome == metrics.LostConnection {
+			text = "connection lost"
+		}
 		if reason.Reason != reason.Outcome {
 			text += ": " + clean.Text(reason.Reason)
 		}
-		parts = append(parts, fmt.Sprintf("%s %s %s", human.Count(reason.Count), reason.Operation, text))
+		parts = append(parts, human.Count(reason.Count)+" "+text)
 	}
 	if s.Doubt != "" && s.Outlook != report.CannotSay { // else the reason says it
 		parts = append(parts, "the generator cannot be believed")

@@ -172,6 +172,9 @@ func (v view) failures() layout.Section {
 // reasonText is an operation, its outcome and the reason, on one line.
 func reasonText(r runstate.Reason) string {
 	text := string(r.Operation) + " " + r.Outcome
+	if r.Outcome == metrics.LostConnection {
+		text = "connection lost"
+	}
 	if r.Reason != r.Outcome {
 		text += ": " + paint.Clean(r.Reason)
 	}

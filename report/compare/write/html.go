@@ -106,7 +106,7 @@ func TrendHTML(w io.Writer, t *trend.Trend) error {
 	for i := range t.Runs {
 		r := &t.Runs[i]
 		p.Runs = append(p.Runs, []string{
-			fmt.Sprint(i + 1), r.Started.Format(time.DateTime), human.Duration(r.Duration()), string(r.Outcome), r.DevicesText(), r.Target, r.Version, words(r.Answer()),
+			fmt.Sprint(i + 1), r.Started.Format(time.DateTime), human.Duration(r.Duration()), r.Headline(), r.DevicesText(), r.Target, r.Version, words(r.Answer()),
 		})
 	}
 	for _, text := range trendWarnings(t) {
@@ -196,7 +196,7 @@ func sides(c *compare.Comparison) (headings []string, rows [][]string) {
 	}
 	add("scenario", func(r *report.Run) string { return r.Name })
 	add("started", func(r *report.Run) string { return r.Started.Format(time.DateTime) })
-	add("outcome", func(r *report.Run) string { return string(r.Outcome) })
+	add("outcome", func(r *report.Run) string { return r.Headline() })
 	add("took", func(r *report.Run) string { return human.Duration(r.Duration()) })
 	add("devices", func(r *report.Run) string { return r.DevicesText() })
 	add("target", func(r *report.Run) string { return r.Target })

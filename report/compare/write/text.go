@@ -58,7 +58,7 @@ func headline(r *report.Run) string {
 	if r.Target != "" {
 		parts = append(parts, r.Target)
 	}
-	return strings.Join(append(parts, string(r.Outcome)), ", ")
+	return strings.Join(append(parts, r.Headline()), ", ")
 }
 
 func heading() []string {

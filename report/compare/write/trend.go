@@ -82,7 +82,7 @@ func answerMark(a compare.Answer, style color.Style) string {
 // runCells are a run in the table of runs.
 func runCells(t *trend.Trend, i int) []string {
 	r := &t.Runs[i]
-	return []string{fmt.Sprint(i + 1), r.Started.Format(time.DateTime), human.Duration(r.Duration()), string(r.Outcome), words(r.Answer())}
+	return []string{fmt.Sprint(i + 1), r.Started.Format(time.DateTime), human.Duration(r.Duration()), r.Headline(), words(r.Answer())}
 }
 
 // words is an answer as tables have it.
