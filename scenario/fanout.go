@@ -10,9 +10,9 @@ import (
 )
 
 // CopiesTo is Copies while only a share of the devices of each group, from 0 to 1, is there to get them; of a shared subscription, as if each of
-// its members got its part.
+// its members got its part. A number in the file is due whoever is there.
 func (k *Kind) CopiesTo(present func(group int) float64) float64 {
-	if len(k.fan.by) == 0 {
+	if k.Deliveries != EverySubscriber || len(k.fan.by) == 0 {
 		return k.Copies()
 	}
 	n := 0.0
