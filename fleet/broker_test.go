@@ -22,10 +22,13 @@ type broker struct {
 
 	mu       sync.Mutex
 	latency  time.Duration
-	away     bool // dialling fails
-	mute     bool // nothing that is published is acknowledged or routed
-	lowers   bool // it grants QoS 0
-	unread   bool // it takes no more, as of DISCONNECT
+	away     bool                      // dialling fails
+	mute     bool                      // nothing that is published is acknowledged or routed
+	lowers   bool                      // it grants QoS 0
+	eager    bool                      // what waits in a session comes at once
+	unread   bool                      // it takes no more, as of DISCONNECT
+	refuses  func(o link.Options) bool // nil for none
+	forbids  func(id string) bool      // whose SUBSCRIBE it refuses; nil for nobody's
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
 	subs     map[string]int            // SUBSCRIBEs
@@ -109,6 +112,9 @@ func (b *broker) Connect(ctx context.Context, o link.Options) (link.Conn, error)
 	if away {
 		return nil, link.ErrLost
 	}
+	if b.refuses != nil && b.refuses(o) {
+		return nil, &link.RefusedError{Code: 5}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w, s := &wire{broker: b, id: o.ClientID, o: o}, b.sessions[o.ClientID]
@@ -141,11 +147,20 @@ func (w *wire) Serve(over func(error)) {
 		go over(link.ErrLost)
 		return
 	}
-	for _, m := range s.queue {
-		w.hand(m)
-	}
+	queue := s.queue
 	s.queue = nil
+	for _, m := range queue {
+		if !b.eager {
+			w.hand(m)
+		}
+	}
+	eager := b.eager
 	b.mu.Unlock()
+	for _, m := range queue {
+		if eager {
+			w.o.Handler(m)
+		}
+	}
 	if w.o.Session == nil {
 		return
 	}
@@ -200,6 +215,10 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 		w.broker.mu.Unlock()
 		if closed {
 			done(link.ErrLost)
+			return
+		}
+		if w.broker.forbids != nil && w.broker.forbids(w.id) {
+			done(&link.SubscriptionError{})
 			return
 		}
 		if w.broker.lowers {

@@ -109,7 +109,7 @@ type group struct {
 	requests                                bool            // some kind of messages is requests
 	asPublished                             bool            // the retain flag of what arrives is its sender's, and nothing kept comes
 	dpsRegister, dpsConnect, dpsPut, dpsGet *metrics.Series // nil unless devices have a hub assigned
-	provisioned                             provisioned
+	tally                                   tally
 	activities                              []*activity
 	number                                  int         // among the groups
 	at                                      int         // of its first device in Fleet.devices

@@ -216,6 +216,10 @@ func (d *device) connected(session *opened, now time.Time) {
 	if session.conn != nil || session.failed != nil {
 		d.giveUp = nil
 	}
+	if session.failed != nil {
+		d.noteTried(session.failed)
+		d.unsure = d.unsure || !errors.As(session.failed, new(*link.RefusedError))
+	}
 	switch {
 	case session.failed != nil && d.halted() && !d.fetches(now):
 		d.next(errStopped, now)
@@ -226,6 +230,7 @@ func (d *device) connected(session *opened, now time.Time) {
 	case session.conn == nil:
 	case d.halted():
 		d.conn = session.conn
+		d.noteArrived()
 		if d.resumes() && d.subscribed { // the target has its session, and what came meanwhile
 			d.hears()
 		}

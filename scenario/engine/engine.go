@@ -160,7 +160,7 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 		return err
 	}
 	e.ledger.Write(func(r *report.Run) {
-		r.Target = t.Name
+		r.Target = e.opts.Resume.target(t.Name)
 		if t.Note != "" {
 			r.Notes = append(r.Notes, t.Note)
 		}
