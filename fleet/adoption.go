@@ -4,10 +4,10 @@ import "sync/atomic"
 
 // Adoption is devices that a fleet took over from another, and what became of them. Its methods may be called from any goroutine.
 type Adoption struct {
-	fleet       *Fleet
-	active      int // before anyone but Fleet.Adopt has it
-	back, left  atomic.Int64
-	provisioned []provisioned // by the number of the group
+	fleet      *Fleet
+	active     int // before anyone but Fleet.Adopt has it
+	back, left atomic.Int64
+	tallies    []tally // by the number of the group
 }
 
 // Active is how many of the devices were to run when they were taken over.
@@ -19,9 +19,9 @@ func (a *Adoption) Back() int { return int(a.back.Load()) }
 // Left is how many of Active were stopped before they were connected, other than at the end of all.
 func (a *Adoption) Left() int { return int(a.left.Load()) }
 
-// Provisioned is what of Fleet.Provisioned is these devices.
-func (a *Adoption) Provisioned() []Provisioned {
-	return a.fleet.provisioned(func(g *group) *provisioned { return &a.provisioned[g.number] })
+// Reach is what of Fleet.Reach is these devices.
+func (a *Adoption) Reach() []Reach {
+	return a.fleet.reach(func(g *group) *tally { return &a.tallies[g.number] })
 }
 
 // regained notes that a device which was taken over is connected, or was stopped before.

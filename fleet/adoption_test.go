@@ -51,7 +51,7 @@ func TestAdoption(t *testing.T) {
 		check := func(what string, active, back, left int) {
 			t.Helper()
 			synctest.Wait()
-			if a.Active() != active || a.Back() != back || a.Left() != left || a.Provisioned() != nil {
+			if a.Active() != active || a.Back() != back || a.Left() != left {
 				t.Errorf("%s: %d active, %d back, %d left; want %d, %d, %d", what, a.Active(), a.Back(), a.Left(), active, back, left)
 			}
 		}

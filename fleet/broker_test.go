@@ -23,11 +23,14 @@ type broker struct {
 
 	mu       sync.Mutex
 	latency  time.Duration
-	away     bool  // dialling fails
-	mute     bool  // nothing that is published is acknowledged or routed
-	lowers   bool  // it grants QoS 0
-	unread   bool  // it takes no more, as of DISCONNECT
-	ends     error // with which drop ends connections; link.ErrLost when nil
+	away     bool                      // dialling fails
+	mute     bool                      // nothing that is published is acknowledged or routed
+	lowers   bool                      // it grants QoS 0
+	eager    bool                      // what waits in a session comes at once
+	unread   bool                      // it takes no more, as of DISCONNECT
+	refuses  func(o link.Options) bool // nil for none
+	forbids  func(id string) bool      // whose SUBSCRIBE it refuses; nil for nobody's
+	ends     error                     // with which drop ends connections; link.ErrLost when nil
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
 	subs     map[string]int            // SUBSCRIBEs
@@ -111,6 +114,9 @@ func (b *broker) Connect(ctx context.Context, o link.Options) (link.Conn, error)
 	if away {
 		return nil, link.ErrLost
 	}
+	if b.refuses != nil && b.refuses(o) {
+		return nil, &link.RefusedError{Code: 5}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	w, s := &wire{broker: b, id: o.ClientID, o: o}, b.sessions[o.ClientID]
@@ -143,11 +149,20 @@ func (w *wire) Serve(over func(error)) {
 		go over(link.ErrLost)
 		return
 	}
-	for _, m := range s.queue {
-		w.hand(m)
-	}
+	queue := s.queue
 	s.queue = nil
+	for _, m := range queue {
+		if !b.eager {
+			w.hand(m)
+		}
+	}
+	eager := b.eager
 	b.mu.Unlock()
+	for _, m := range queue {
+		if eager {
+			w.o.Handler(m)
+		}
+	}
 	if w.o.Session == nil {
 		return
 	}
@@ -204,6 +219,10 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 			done(link.ErrLost)
 			return
 		}
+		if w.broker.forbids != nil && w.broker.forbids(w.id) {
+			done(&link.SubscriptionError{})
+			return
+		}
 		if w.broker.lowers {
 			done(&link.LoweredError{Asked: 1})
 			return
@@ -249,37 +268,42 @@ func (b *broker) route(m link.Message) {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
-	give := func(s *memory) {
+	give := func(s *memory, qos byte) {
 		n := 1
 		if b.copies != nil {
 			n = b.copies(m)
 		}
 		for range n {
-			if s.open != nil && !s.open.closed {
+			switch {
+			case s.open != nil && !s.open.closed:
 				s.open.hand(m)
-			} else {
+			case min(qos, m.QoS) > 0:
 				s.queue = append(s.queue, m)
 			}
 		}
 	}
 	for _, id := range ids {
 		s := b.sessions[id]
+		if !s.expires.IsZero() && !time.Now().Before(s.expires) {
+			continue
+		}
 		for _, f := range s.filters {
 			if share, ok := strings.CutPrefix(f.Topic, "$share/"); ok {
 				_, filter, _ := strings.Cut(share, "/")
-				if matches(filter, m.Topic) {
+				there := s.open != nil && !s.open.closed
+				if matches(filter, m.Topic) && (there || min(f.QoS, m.QoS) > 0) {
 					groups[f.Topic] = append(groups[f.Topic], s)
 				}
 				continue
 			}
 			if matches(f.Topic, m.Topic) {
-				give(s)
+				give(s, f.QoS)
 			}
 		}
 	}
 	for _, members := range groups {
 		b.turn++
-		give(members[b.turn%len(members)])
+		give(members[b.turn%len(members)], m.QoS)
 	}
 }
 

@@ -37,6 +37,9 @@ const (
 // LoweredQoS is no contradiction, and told of as one is: what a reader of figures has to know, once for each group.
 const LoweredQoS ContradictionKind = "the broker grants a lower QoS than its subscribers ask for: deliveries are those of the lower"
 
+// Redirected is none either: where a device is connected whose target sent it to another server, Detail, told when that is another than before.
+const Redirected ContradictionKind = "the target sends devices to another server"
+
 // Contradiction is something that a target told and that cannot be true beside what it told before.
 type Contradiction struct {
 	Index  int               // of the device in the fleet; -1 for the subscriber that is no device
@@ -64,6 +67,8 @@ func (f *Fleet) contradict(c Contradiction) {
 		text = "the target does less than was asked for"
 	case LikelyTakenOver, LikelyOneTakenOver:
 		text = "something is likely to spoil the run"
+	case Redirected:
+		text = "devices are redirected"
 	}
 	f.log.Log(f.ctx, level, text, "device", c.Device, "kind", c.Kind, "detail", c.Detail)
 	if hook := f.cfg.OnContradiction; hook != nil {

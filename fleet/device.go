@@ -51,10 +51,13 @@ type device struct {
 
 	keeps          *link.Session          // between connections; nil unless it is kept
 	kept           bool                   // the target has it
+	inherited      bool                   // the target had one that this fleet knew nothing of
+	unsure         bool                   // a connection failed of which the target may have made one
 	bade           bool                   // this connection ends with it, if the target hears of that
 	everSubscribed bool                   // and its subscriptions
 	five           bool                   // it speaks MQTT 5
-	server         atomic.Pointer[string] // another that the target named; nil for the target itself
+	server         atomic.Pointer[string] // another that the target named, as a reference; nil for the target itself
+	moved          atomic.Pointer[string] // the last such that it was connected to, host:port; nil for none
 	ear            *ear                   // nil unless it listens to others
 	line           *line                  // of one whose session is kept; nil for others
 	said           atomic.Int64           // what was sent last: see said; 0 for what the target has acknowledged
@@ -62,7 +65,8 @@ type device struct {
 	assigned     bool      // it knows its hub; for ever when its group provisions nothing
 	hubDue       time.Time // when it was due to be assigned to a hub; zero once it is
 	everAssigned bool
-	everArrived  bool               // it was connected since
+	everTried    bool               // to connect
+	everArrived  bool               // it was connected
 	reassigned   int                // in a row, because the hub refused its identity
 	giveUp       context.CancelFunc // of the registration under way; nil for none
 
@@ -371,6 +375,9 @@ func (d *device) connect(intended time.Time) (link.Conn, error) {
 	o.Handler = d.received
 	d.five = o.Version == link.V5
 	d.ask(&o)
+	if d.mayInherit() {
+		return d.begin311(o, intended)
+	}
 	return d.dial(d.fleet.ctx, d.driver(), o, d.group.connect, intended)
 }
 
@@ -481,6 +488,7 @@ func (d *device) subscribes(session *opened, now time.Time) {
 	d.endConnecting(d.subscribing, answer)
 	switch {
 	case answer != nil:
+		d.noteTried(answer)
 		d.abandon(answer)
 		return
 	case d.group.protocol.Twins():

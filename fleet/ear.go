@@ -96,5 +96,8 @@ func (e *ear) forgotten(now time.Time) bool {
 	return !until.IsZero() && !now.Before(until)
 }
 
-// hears reports whether the subscriber is there, or the target keeps for it what comes.
-func (e *ear) hears() bool { return e.open.Load() && !e.forgotten(time.Now()) }
+// hears reports whether the subscriber is there, or the target keeps for it what comes. It is asked of each subscriber of each message.
+func (e *ear) hears() bool {
+	until := e.until.get()
+	return e.open.Load() && (until.IsZero() || time.Now().Before(until))
+}

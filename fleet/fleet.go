@@ -66,6 +66,7 @@ type Fleet struct {
 	subscribers atomic.Int64    // connected devices that have subscribed, and the subscriber that is no device
 	connected   atomic.Int64    // those of them that have a connection, whether or not their session is kept
 	listeners   atomic.Int64    // devices that may be subscribers, and that subscriber
+	queued      byte            // the highest QoS of subscriptions whose sessions are kept: what comes with less than 1 is kept for nobody
 	remain      atomic.Int64    // sessions that are left at the target
 	outside     atomic.Bool     // that there is one that is no device
 	talking     atomic.Int64    // devices that may send more of what is measured
@@ -110,7 +111,7 @@ type group struct {
 	requests                                bool            // some kind of messages is requests
 	asPublished                             bool            // the retain flag of what arrives is its sender's, and nothing kept comes
 	dpsRegister, dpsConnect, dpsPut, dpsGet *metrics.Series // nil unless devices have a hub assigned
-	provisioned                             provisioned
+	tally                                   tally
 	activities                              []*activity
 	number                                  int         // among the groups
 	at                                      int         // of its first device in Fleet.devices
@@ -279,6 +280,9 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 	in.requests = slices.ContainsFunc(in.kinds, func(k *kind) bool { return k.Requests })
 	if g.Listens {
 		f.listeners.Add(int64(len(g.IDs)))
+	}
+	if g.Listens && g.Kept && len(g.IDs) > 0 {
+		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).qos)
 	}
 	f.addActivities(in)
 	return in, nil

@@ -30,6 +30,7 @@ type Group struct {
 	Will      Will      // is sent by the target when the connection is lost; zero for none
 	// Kept has the target keep a device's session between its connections: its driver must be link.Keeping. What was sent with QoS above 0
 	// stays under way over a loss of the connection, and the run's end ends the sessions.
+	// One that the target has from before is ended first: over MQTT 3.1.1, where its first connection tells of it, by one that is not measured.
 	Kept    bool
 	Connect Connecting       // what devices ask for when they connect; zero asks for nothing
 	Session schedule.Churn   // the zero value stays for ever

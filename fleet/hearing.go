@@ -137,7 +137,7 @@ func (d *device) hangsUp(now time.Time) {
 
 // there is how many subscribers are there for messages of a QoS.
 func (f *Fleet) there(qos byte) int {
-	if qos == 0 {
+	if min(qos, f.queued) == 0 {
 		return int(f.connected.Load())
 	}
 	return int(f.subscribers.Load())

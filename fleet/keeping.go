@@ -91,7 +91,7 @@ func (f *Fleet) wipe(ctx context.Context) {
 	room := make(chan struct{}, mostWipes)
 	for i := range f.devices {
 		d := f.devices[i].Load()
-		if d == nil || !d.kept {
+		if d == nil || !d.kept && (!d.inherited || d.everArrived) {
 			continue
 		}
 		if failed.Load() >= inVain {
@@ -107,6 +107,7 @@ func (f *Fleet) wipe(ctx context.Context) {
 		all.Go(func() {
 			defer func() { <-room }()
 			if err := d.wipe(ctx); err == nil {
+				d.kept = false
 				failed.Store(0)
 			} else {
 				failed.Add(1)
@@ -128,11 +129,7 @@ func (d *device) wipe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	over := make(chan struct{})
-	conn.Serve(func(error) { close(over) })
-	conn.Close()
-	<-over
-	d.kept = false
+	hangUp(conn)
 	return nil
 }
 

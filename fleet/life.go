@@ -206,6 +206,10 @@ func (d *device) connected(session *opened, now time.Time) {
 	if session.conn != nil || session.failed != nil {
 		d.giveUp = nil
 	}
+	if session.failed != nil {
+		d.noteTried(session.failed)
+		d.unsure = d.unsure || !errors.As(session.failed, new(*link.RefusedError))
+	}
 	switch {
 	case session.failed != nil && d.halted():
 		d.next(errStopped, now)
@@ -216,6 +220,7 @@ func (d *device) connected(session *opened, now time.Time) {
 	case session.conn == nil:
 	case d.halted():
 		d.conn = session.conn
+		d.noteArrived()
 		d.resumes() // the target has its session
 		d.depart(errStopped, now)
 	default:

@@ -221,7 +221,7 @@ func (f *Fleet) move(group int, up bool, intended time.Time) {
 // Adopt takes over devices of another fleet, which does nothing any more: those that are active start now. Indexes that are this fleet's
 // already, or nobody's, do nothing. id names a device by its index. What is returned follows them from then on.
 func (f *Fleet) Adopt(indexes []int, id func(index int) string) *Adoption {
-	a := &Adoption{fleet: f, provisioned: make([]provisioned, len(f.groups))}
+	a := &Adoption{fleet: f, tallies: make([]tally, len(f.groups))}
 	f.courses.moving.Lock()
 	defer f.courses.moving.Unlock()
 	now := time.Now()
@@ -255,7 +255,7 @@ func (f *Fleet) placeOf(index int) int {
 func (d *device) begins(intended time.Time) {
 	if !d.ran {
 		d.ran = true
-		d.provisions(func(p *provisioned) { p.started.Add(1) })
+		d.count(func(t *tally) { t.started.Add(1) })
 	}
 	d.start(intended)
 }

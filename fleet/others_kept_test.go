@@ -93,12 +93,13 @@ func TestKeptSubscribersOfOtherParts(t *testing.T) {
 		{2, 1, link.MaxExpiry, 20 * time.Second, 8 * time.Second},
 		{2, 1, 2 * time.Second, 20 * time.Second, 0},
 		{1, 0, link.MaxExpiry, 20 * time.Second, 0},
+		{2, 0, link.MaxExpiry, 20 * time.Second, 0},
 	} {
 		t.Run(fmt.Sprintf("%d deliveries, QoS %d, %v, %v", tt.deliveries, tt.qos, tt.expiry, tt.timeout), func(t *testing.T) {
 			want, _ := keptParts(t, 1, tt.deliveries, tt.qos, tt.expiry, tt.timeout)
 			for _, n := range []int{2, 3} {
 				got, latest := keptParts(t, n, tt.deliveries, tt.qos, tt.expiry, tt.timeout)
-				if got != want || latest < tt.latest || tt.deliveries < 0 && !strings.Contains(got, "timeout 0") {
+				if got != want || latest < tt.latest || (tt.deliveries < 0 || tt.qos == 0) && !strings.Contains(got, "timeout 0") {
 					t.Errorf("%d parts, %v at most: %s\none fleet: %s", n, latest, got, want)
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/fleet/link"
@@ -31,15 +30,6 @@ type Provisioning struct {
 type Assignment struct {
 	Hub    string // host name of the hub, with a port when that is not the usual one
 	Device string // the device's id there
-}
-
-// Provisioned is what became of the devices of a group that have a hub assigned.
-type Provisioned struct {
-	Group     string // its name
-	Devices   int    // that were started
-	Assigned  int    // of them: that were assigned to a hub at least once
-	Connected int    // of them: that connected to the hub at least once
-	Repeated  int    // times that a device asked once more because the hub refused its identity
 }
 
 // mostReassigned is how often in a row a device provisions once more because the hub refuses its identity.
@@ -116,16 +106,7 @@ func (d *device) noteAssigned() {
 	d.assigned, d.attempt, d.hubDue = true, 0, time.Time{}
 	if !d.everAssigned {
 		d.everAssigned = true
-		d.provisions(func(p *provisioned) { p.assigned.Add(1) })
-	}
-}
-
-// noteArrived keeps that the device is connected to the hub that it was assigned to.
-func (d *device) noteArrived() {
-	d.reassigned = 0
-	if d.group.Provision != nil && !d.everArrived {
-		d.everArrived = true
-		d.provisions(func(p *provisioned) { p.connected.Add(1) })
+		d.count(func(t *tally) { t.assigned.Add(1) })
 	}
 }
 
@@ -137,36 +118,5 @@ func (d *device) disown(why error) {
 	}
 	d.assigned = false
 	d.reassigned++
-	d.provisions(func(p *provisioned) { p.repeated.Add(1) })
-}
-
-// Provisioned is what became of the devices of each group that have a hub assigned; nil when none has.
-func (f *Fleet) Provisioned() (all []Provisioned) {
-	return f.provisioned(func(g *group) *provisioned { return &g.provisioned })
-}
-
-// provisioned counts what became of devices; nil when none has a hub assigned.
-type provisioned struct{ started, assigned, connected, repeated atomic.Int64 }
-
-// provisions counts something of the device, in its group and among those that were taken over with it.
-func (d *device) provisions(count func(*provisioned)) {
-	count(&d.group.provisioned)
-	if d.adopted != nil {
-		count(&d.adopted.provisioned[d.group.number])
-	}
-}
-
-// provisioned is Provisioned by what counts each group.
-func (f *Fleet) provisioned(of func(*group) *provisioned) (all []Provisioned) {
-	for _, g := range f.groups {
-		if g.Provision == nil {
-			continue
-		}
-		n := of(g)
-		all = append(all, Provisioned{
-			Group: g.Name, Devices: int(n.started.Load()), Assigned: int(n.assigned.Load()), Connected: int(n.connected.Load()),
-			Repeated: int(n.repeated.Load()),
-		})
-	}
-	return all
+	d.count(func(t *tally) { t.repeated.Add(1) })
 }

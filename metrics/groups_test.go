@@ -27,3 +27,20 @@ func TestGroupsKeepTheirNames(t *testing.T) {
 		t.Errorf("devices = %v; want %v", got, want)
 	}
 }
+
+// As many groups as are expected are told apart, however few would be without.
+func TestExpectedGroupsAreToldApart(t *testing.T) {
+	r := NewRecorder(Options{MaxGroups: 2})
+	r.Expect(3)
+	r.Expect(1)
+	for _, g := range []string{"a", "b", "c", "d"} {
+		r.Series(OpTelemetry, g).Drop(r.start, DropPaused)
+	}
+	var got []string
+	for _, x := range r.Snapshot().Series {
+		got = append(got, x.Group)
+	}
+	if want := []string{"a", "b", "c", "other"}; !slices.Equal(got, want) {
+		t.Errorf("groups %v; want %v", got, want)
+	}
+}

@@ -42,6 +42,7 @@ type Recorder struct {
 	mu      sync.Mutex // protects the creation of series, and the following fields
 	groups  map[Operation]int
 	devices map[deviceKey]*atomic.Int64
+	gauged  map[string]bool // groups that devices are counted by
 	queries map[string]*queryState
 	figures []func() []Figure
 	labels  RunLabels
@@ -76,7 +77,7 @@ func NewRecorder(o Options) *Recorder {
 	}
 	r := &Recorder{
 		opts: o, start: o.Start, groups: make(map[Operation]int),
-		devices: make(map[deviceKey]*atomic.Int64), queries: make(map[string]*queryState),
+		devices: make(map[deviceKey]*atomic.Int64), gauged: make(map[string]bool), queries: make(map[string]*queryState),
 	}
 	r.reasons.Most = maxReasons
 	r.marks.Store(&[]stageMark{})
@@ -110,6 +111,13 @@ func (r *Recorder) Series(op Operation, group string) *Series {
 	return s
 }
 
+// Expect says how many groups, or names of queries, there will be of an operation: so many are told apart, if that is more than Options.MaxGroups.
+func (r *Recorder) Expect(groups int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.opts.MaxGroups = max(r.opts.MaxGroups, groups)
+}
+
 // Observe counts a whole operation: Series.Start and Started.End in one.
 func (r *Recorder) Observe(o Observation) {
 	r.Series(o.Operation, o.Group).Start(o.Intended, o.Sent).End(o.Done, o.Outcome)
@@ -125,18 +133,16 @@ func (r *Recorder) DeviceGauge(group, state string) *atomic.Int64 {
 	}
 	if r.devices[k] == nil {
 		r.devices[k] = new(atomic.Int64)
+		if k.group != otherGroup {
+			r.gauged[k.group] = true
+		}
 	}
 	return r.devices[k]
 }
 
 // mayHave reports whether devices may be counted by one more group, or already are. r.mu is held.
 func (r *Recorder) mayHave(group string) bool {
-	groups := make(map[string]bool)
-	for k := range r.devices {
-		groups[k.group] = true
-	}
-	delete(groups, otherGroup)
-	return groups[group] || len(groups) < r.opts.MaxGroups
+	return r.gauged[group] || len(r.gauged) < r.opts.MaxGroups
 }
 
 // QueryResult keeps the size of a query's last result and adds to its pages.

@@ -64,6 +64,7 @@ type Run struct {
 	Interventions Interventions       `json:"interventions,omitempty"`  // what somebody did by hand to its load, in their order
 	Outages       []Outage            `json:"outages,omitempty"`        // in their order
 	Provisioned   []Provisioned       `json:"provisioned,omitempty"`    // by group of devices that a provisioning service assigns; none where there are no such groups
+	Reach         []Reach             `json:"reach,omitempty"`          // by group: how far its devices came on their way to the target; none in old records
 	SessionsLeft  int                 `json:"sessions_left,omitempty"`  // that a broker keeps of devices when the run is over: they could not be ended
 	Deliveries    *Deliveries         `json:"deliveries,omitempty"`     // nil when none were measured
 	Waves         []Wave              `json:"waves,omitempty"`          // of rollouts, as they ended
@@ -92,12 +93,39 @@ func (r *Run) Loaded() time.Duration {
 	return r.Duration()
 }
 
-// DevicesText is how many devices ran: of how many, when not all of them were started.
+// DevicesText is how many devices ran: of how many, when not all of them were started, and how many of them never connected.
 func (r *Run) DevicesText() string {
-	if r.Ran == nil || *r.Ran >= r.Devices {
-		return human.Number(r.Devices, "device")
+	text, ran := human.Number(r.Devices, "device"), r.Devices
+	if r.Ran != nil && *r.Ran < r.Devices {
+		ran = *r.Ran
+		text = fmt.Sprintf("%s of %s", human.Count(ran), text)
 	}
-	return fmt.Sprintf("%s of %s", human.Count(*r.Ran), human.Number(r.Devices, "device"))
+	if n := r.Connected(); n != nil && *n < ran {
+		text += fmt.Sprintf(", %s never connected", human.Count(ran-*n))
+	}
+	return text
+}
+
+// Connected is how many devices connected at least once; nil in old records.
+func (r *Run) Connected() *int {
+	if r.Reach == nil {
+		return nil
+	}
+	n := 0
+	for _, x := range r.Reach {
+		n += x.Connected
+	}
+	return &n
+}
+
+// Reach is how far the devices of a group came on their way to the target.
+type Reach struct {
+	Group     string `json:"group"`     // its name
+	Devices   int    `json:"devices"`   // that were started
+	Tried     int    `json:"tried"`     // of them: that connected, or failed to, at least once
+	Connected int    `json:"connected"` // of them: that connected at least once, and had what they subscribe to
+	// Inherited are those of whom the broker had a session that is none of this run, which was ended: over MQTT 3.1.1 alone, as 5 does not tell.
+	Inherited int `json:"inherited,omitempty"`
 }
 
 // Provisioned is what became of the devices of a group that a provisioning service assigns to their hub.

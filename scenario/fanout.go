@@ -9,6 +9,19 @@ import (
 	"github.com/twinfleet/twinfleet/metrics"
 )
 
+// CopiesTo is Copies while only a share of the devices of each group, from 0 to 1, is there to get them; of a shared subscription, as if each of
+// its members got its part.
+func (k *Kind) CopiesTo(present func(group int) float64) float64 {
+	if len(k.fan.by) == 0 {
+		return k.Copies()
+	}
+	n := 0.0
+	for i, group := range k.fan.hearers {
+		n += k.fan.by[i] * present(group)
+	}
+	return k.Copies() * n
+}
+
 // Copies is how many deliveries a message of a kind brings, in the mean over the group's devices: what the file says, or with EverySubscriber what
 // the topics say.
 func (k *Kind) Copies() float64 {
@@ -21,8 +34,9 @@ func (k *Kind) Copies() float64 {
 // fan is how many deliveries messages of a kind bring by the topics of the run's subscribers, and the groups of which some get them.
 type fan struct {
 	mean, least, most float64
-	hearers           []int // in order
-	unsure            bool  // other devices than those that were asked may bring more
+	hearers           []int     // in order
+	by                []float64 // which part of the copies each of them gets, 1 in all
+	unsure            bool      // other devices than those that were asked may bring more
 }
 
 const (
@@ -157,6 +171,7 @@ func (s *Scenario) fanBy(index *audience.Index, g *Group, k *Kind, first, n int)
 	var x fan
 	template := k.TopicOf(&s.Target)
 	named := strings.Contains(template, "{device}")
+	heard, all := make([]int, len(s.Fleet.Groups)), 0 // copies by group, if none came of a shared subscription
 	for j := range n {
 		i, id := j*g.Count/n, ""
 		if named {
@@ -170,12 +185,17 @@ func (s *Scenario) fanBy(index *audience.Index, g *Group, k *Kind, first, n int)
 		x.most = max(x.most, copies)
 		x.mean += copies / float64(n)
 		for h := range index.Hearers(topic, first+i) {
-			if group := s.groupAt(h); !slices.Contains(x.hearers, group) {
+			group := s.groupAt(h)
+			if heard[group]++; heard[group] == 1 {
 				x.hearers = append(x.hearers, group)
 			}
+			all++
 		}
 	}
 	slices.Sort(x.hearers)
+	for _, group := range x.hearers {
+		x.by = append(x.by, float64(heard[group])/float64(all))
+	}
 	return x
 }
 

@@ -5,9 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -23,6 +21,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/form"
 	"github.com/twinfleet/twinfleet/internal/language/value"
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -176,8 +175,7 @@ func (r *reader) finishTrust(t *target.Target) {
 }
 
 func isFile(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && info.Mode().IsRegular()
+	return regular.Check(name, 0) == nil
 }
 
 // largestVariable bounds a file that has the value of a variable.
@@ -186,7 +184,7 @@ const largestVariable = 1 << 20
 // ReadVariable is the text of a file that NAME_FILE in the environment names, relative to the working directory, without the end of its last
 // line. One that is empty, larger than 1 MiB, or no regular file is an error.
 func ReadVariable(name string) (string, error) {
-	b, err := readRegular(name, largestVariable)
+	b, err := regular.Read(name, largestVariable)
 	if err != nil {
 		return "", err
 	}
@@ -223,26 +221,7 @@ func (r *reader) readSecretFile(name string) ([]byte, error) {
 }
 
 // ReadNamed reads a file that a scenario names, as Options.ReadFile does when it is nil.
-func ReadNamed(name string) ([]byte, error) { return readRegular(name, largestFile) }
-
-// readRegular reads a regular file: opening another kind, such as a named pipe, may wait for ever.
-func readRegular(name string, largest int64) ([]byte, error) {
-	info, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no regular file", name)
-	case info.Size() > largest:
-		return nil, fmt.Errorf("%s has %d bytes; at most %d are read", name, info.Size(), largest)
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, largest))
-}
+func ReadNamed(name string) ([]byte, error) { return regular.Read(name, largestFile) }
 
 // readNamed is the value in a file that the environment names.
 func (r *reader) readNamed(name string) (string, error) {

@@ -36,6 +36,22 @@ func (g *Group) Kinds() []Kind {
 // Series is what metrics call messages of the kind, of a group: as the group, or as sensors/alarms.
 func (k *Kind) Series(g *Group) string { return metrics.KindOf(g.Name, k.Name) }
 
+// MostSeries is how many groups, each kind of messages with a name as one, metrics tell apart; further ones count together.
+const MostSeries = 1000
+
+// Series is how many groups, or names of what the service side does, metrics have to tell apart, MostSeries at the most.
+func (s *Scenario) Series() int {
+	return min(max(s.series(), len(s.queryNames()), len(s.Service.Methods), len(s.Service.Jobs)), MostSeries)
+}
+
+// series is how many groups there are, each kind of messages with a name as one.
+func (s *Scenario) series() (n int) {
+	for i := range s.Fleet.Groups {
+		n += 1 + len(s.Fleet.Groups[i].Messages)
+	}
+	return n
+}
+
 // Path is where the kind's keys stand in those of its group: telemetry, or messages[0].
 func (k *Kind) Path() string { return k.path }
 

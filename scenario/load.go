@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/language"
 	"github.com/twinfleet/twinfleet/internal/language/redact"
 	"github.com/twinfleet/twinfleet/internal/language/tree"
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 )
 
@@ -51,16 +51,9 @@ func Load(file string, o Options) (*Scenario, error) {
 // maxFile bounds a scenario file; it is larger than any that a person would write.
 const maxFile = 4 << 20
 
-// ReadFile reads a scenario file for Decode. It stops beyond 4 MiB, which Decode refuses: some files, such as
-// devices, have no end.
-func ReadFile(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxFile+1))
-}
+// ReadFile reads a scenario file for Decode. It is a regular file of at most 4 MiB, or one that is open already, as /dev/stdin and what a
+// shell passes for <(command).
+func ReadFile(file string) ([]byte, error) { return regular.ReadGiven(file, maxFile) }
 
 // Decode checks a scenario. Mistakes in it are a problem.List. The file's name is for messages, and names the scenario if it does
 // not itself.

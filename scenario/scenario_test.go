@@ -1,6 +1,7 @@
 package scenario_test
 
 import (
+	"bytes"
 	"flag"
 	"io/fs"
 	"os"
@@ -38,7 +39,7 @@ func readFile(name string) ([]byte, error) {
 		"latin-1.csv": "connection_string\n" + row("h", "gr\xf6n"),
 		"wild.csv":    "connection_string\n" + row("h", "d-1") + row("h", "d+2"),
 		"frame.bin":   "\x00\x01\xff", "large.bin": strings.Repeat("x", scenario.LargestMessage+1), "300k.bin": strings.Repeat("x", 300<<10),
-		"mixed.jsonl": "{\"a\":1}\n[1,2]\n", "filler.jsonl": "{\"a\":1}\n{\"_filler\":\"x\"}\n",
+		"mixed.jsonl": "{\"a\":1}\n[1,2]\n", "reserved.jsonl": "{\"_delivery\":\"x\"}\n{\"a\":1}\n", "filler.jsonl": "{\"a\":1}\n{\"_filler\":\"x\"}\n",
 		"ca.pem": "aHVzaC1odXNo", "ca.key": "aHVzaC1odXNo",
 	}[name]
 	switch dir := filepath.Dir(name); {
@@ -306,7 +307,14 @@ func TestSourceHidesSecrets(t *testing.T) {
 
 // A file without an end is no scenario: only so much of it is read.
 func TestLoadIsBounded(t *testing.T) {
-	if _, err := scenario.Load("/dev/zero", options()); err == nil || !strings.Contains(err.Error(), "more than 4194304 bytes") {
+	if _, err := scenario.Load("/dev/zero", options()); err == nil || !strings.Contains(err.Error(), "/dev/zero is no regular file but a device") {
+		t.Errorf("%v; want that it is no file", err)
+	}
+	large := filepath.Join(t.TempDir(), "large.yaml")
+	if err := os.WriteFile(large, bytes.Repeat([]byte("#"), 4<<20+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := scenario.Load(large, options()); err == nil || !strings.Contains(err.Error(), "more than 4194304 bytes") {
 		t.Errorf("%v; want that the file is too large", err)
 	}
 }

@@ -3,9 +3,11 @@ package scenario
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/fleet/mark"
 	"github.com/twinfleet/twinfleet/scenario/problem"
 	"github.com/twinfleet/twinfleet/scenario/target"
 )
@@ -123,12 +125,26 @@ func (r *reader) validateMark(path string, g *Group, t *Telemetry, at *target.Ta
 	if at.Can().Topics {
 		remedy = "send objects, or write target: {mqtt: 5}, where a user property carries it"
 	}
+	if t.Deliveries != 0 {
+		r.validateReserved(path, g, t)
+	}
 	switch {
 	case t.Deliveries == 0 || at.Can().Topics && at.V5() || payload.Objects(t.Source()):
 	case t.Rows != nil:
 		r.FailAt(path+".payload_file", g.place, "some rows are no JSON objects, which cannot carry the mark that deliveries are measured by; %s", remedy)
 	default:
 		r.FailAt(path+"."+t.key(), g.place, "only a JSON object can carry the mark that deliveries are measured by; %s", remedy)
+	}
+}
+
+// validateReserved keeps the name of the mark free: with a member of its own a payload would have two, of which each reader takes the one it likes.
+func (r *reader) validateReserved(path string, g *Group, t *Telemetry) {
+	const why = "%s is the name of the mark that deliveries are measured by; give yours another name, or remove deliveries"
+	if t.draft != nil && t.draft.Has(mark.Member) || t.Rows != nil && slices.Contains(t.Rows.Columns(), mark.Member) {
+		r.FailAt(path+"."+t.key(), g.place, "the member "+why, mark.Member)
+	}
+	if slices.ContainsFunc(t.Properties.User, func(p Property) bool { return p.Name == mark.Member }) {
+		r.FailAt(path+".mqtt5.user_properties."+mark.Member, g.place, "the user property "+why, mark.Member)
 	}
 }
 

@@ -25,8 +25,13 @@ func (r *reader) validateThresholds(s *Scenario) {
 	if r.unread("fleet.groups", len(s.Fleet.Groups)) || r.unread("stages", len(s.Stages)) || s.Target.Kind == target.Unknown {
 		return
 	}
+	crowded := s.series() > MostSeries
 	for i := range s.Thresholds {
 		t := judged{&s.Thresholds[i], r.thresholds[i].path, r.thresholds[i].at}
+		if s.Group(metrics.GroupOf(t.Group)) != nil && crowded {
+			r.FailAt(t.path, t.at, "there are %d groups and kinds of messages; metrics tell %d apart, and this may be none of them: write fewer groups, or no {…}", s.series(), MostSeries)
+			continue
+		}
 		r.validateScope(s, t)
 		if problem := s.unmeasured(t.Threshold); problem != "" {
 			r.FailAt(t.path, t.at, "%s", problem)

@@ -62,6 +62,7 @@ load holds; 130 interrupted.`,
 	f.Bool("fresh", false, "begin anew, although an unfinished search of the same could go on")
 	f.Bool("force", false, "make trials although this machine has too little for them")
 	f.String("metrics-addr", "127.0.0.1:9464", "address that serves /metrics of the trial under way; another port when this one is taken, unless it was asked for; none when empty")
+	f.Duration("linger", 0, "keep /metrics open so long after the last trial, for a last scrape")
 	addLiveFlags(c)
 	addRolloutFlags(f)
 	f.Bool("json", false, "print the answer as JSON")
@@ -180,6 +181,7 @@ func runCapacity(ctx context.Context, e env, cmd *cobra.Command, file string) er
 	case err != nil && a.End != answer.Changed && a.End != answer.Unreachable && a.End != answer.NoData:
 		return withCode(codeFailed, err)
 	}
+	linger(soft, s.v.GetDuration("linger"), server)
 	return withCode(capacityCode(a), errSilent)
 }
 

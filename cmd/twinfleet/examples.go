@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/twinfleet/twinfleet/configs"
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/scenario"
 )
 
@@ -48,8 +49,7 @@ func scenarioText(file string, stdin io.Reader) ([]byte, error) {
 
 // isMissing reports whether a name is no file's: a folder may have the name of a built-in scenario.
 func isMissing(err error) bool {
-	var path *fs.PathError
-	return errors.Is(err, fs.ErrNotExist) || (errors.As(err, &path) && path.Op == "read")
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, regular.ErrFolder)
 }
 
 func find(all []configs.Scenario, name string) (configs.Scenario, bool) {

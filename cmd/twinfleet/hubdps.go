@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -16,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/hub/dps/limits"
 	"github.com/twinfleet/twinfleet/internal/hub/querylag"
 	"github.com/twinfleet/twinfleet/internal/iothub/strictjson"
+	"github.com/twinfleet/twinfleet/internal/regular"
 )
 
 // addDPSFlags gives the hub the flags of its provisioning service.
@@ -66,11 +66,14 @@ func dpsOptions(s settings) (*dps.Options, error) {
 	return o, nil
 }
 
+// maxHubFile bounds a file that a flag of the hub names, in bytes.
+const maxHubFile = 16 << 20
+
 func readRules(file string) ([]allocate.Rule, error) {
 	if file == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := regular.ReadGiven(file, maxHubFile)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +82,7 @@ func readRules(file string) ([]allocate.Rule, error) {
 }
 
 func readAuthority(file string) (*x509.Certificate, error) {
-	text, err := os.ReadFile(file)
+	text, err := regular.ReadGiven(file, maxHubFile)
 	if err != nil {
 		return nil, err
 	}

@@ -132,6 +132,7 @@ func runRollout(ctx context.Context, e env, cmd *cobra.Command, file string) err
 	case err != nil && a.End != answer.Unreachable:
 		return withCode(codeFailed, err)
 	}
+	linger(soft, s.v.GetDuration("linger"), server)
 	return withCode(rolloutCode(a), errSilent)
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/report/clean"
 )
 
@@ -43,8 +43,8 @@ func loadSettings(c *cobra.Command) (settings, error) {
 	v.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
 	v.AutomaticEnv()
 	if file := v.GetString("config"); file != "" {
-		if err := checkFile(file); err != nil {
-			return s, usagef("reading %s: %w", file, err)
+		if err := regular.Check(file, maxSettings); err != nil {
+			return s, usagef("reading settings: %w", err)
 		}
 		v.SetConfigFile(file)
 		if err := v.ReadInConfig(); err != nil {
@@ -82,20 +82,6 @@ func setFlag(f *pflag.Flag, v *viper.Viper) error {
 
 // maxSettings bounds a file with settings, in bytes.
 const maxSettings = 1 << 20
-
-// checkFile refuses a file that holds more than settings, or that has no end, such as /dev/zero.
-func checkFile(file string) error {
-	info, err := os.Stat(file)
-	switch {
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular():
-		return errors.New("it is no regular file")
-	case info.Size() > maxSettings:
-		return fmt.Errorf("it has %d bytes; settings have %d at most", info.Size(), maxSettings)
-	}
-	return nil
-}
 
 // checkKeys refuses a configuration file with a key that no flag has.
 func checkKeys(c *cobra.Command, file string) error {

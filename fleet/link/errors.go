@@ -142,6 +142,27 @@ func (e *RefusedError) Identity() bool {
 // A return code of MQTT never says so.
 func (e *RefusedError) Failure() bool { return e.Code == 0 && !e.Throttled() && !e.Identity() }
 
+// AstrayError is a connection that servers sent on, one to the next, until nobody followed any more (MQTT 5 section 4.11). It counts as what the
+// last of them said.
+type AstrayError struct {
+	Circle  bool          // it came by a server for the second time
+	Refused *RefusedError // what the last server said
+}
+
+// Error says how the connection went.
+func (e *AstrayError) Error() string {
+	if e.Circle {
+		return "servers send devices in circles: " + e.Refused.Error()
+	}
+	return "servers send devices on and on: " + e.Refused.Error()
+}
+
+// Reason is the text, which is of a bounded set: package metrics/reason shows it.
+func (e *AstrayError) Reason() string { return e.Error() }
+
+// Unwrap is what the last server said.
+func (e *AstrayError) Unwrap() error { return e.Refused }
+
 // meaning is what an error condition is about.
 type meaning uint8
 

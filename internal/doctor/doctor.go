@@ -232,6 +232,8 @@ type Target interface {
 	// Version is that of MQTT which devices of a broker speak; empty for another target.
 	Version() string
 	Identities(ctx context.Context) (int, error)
+	// Redirected is to which server, host:port, a broker sent the device with which Identities asked, and which followed; empty for none.
+	Redirected() string
 	Clock(ctx context.Context) (at time.Time, ok bool, err error)
 }
 

@@ -105,9 +105,9 @@ type fake struct {
 	off                                  time.Duration
 	noClock                              bool
 
-	agreed, proxy, version string
-	through                error
-	unchecked              bool
+	agreed, proxy, version, redirected string
+	through                            error
+	unchecked                          bool
 }
 
 func (f fake) Address() string { return "h.example:8883" }
@@ -121,6 +121,7 @@ func (f fake) Proxy() string                             { return f.proxy }
 func (f fake) Through(context.Context) error             { return f.through }
 func (f fake) Unchecked() bool                           { return f.unchecked }
 func (f fake) Version() string                           { return f.version }
+func (f fake) Redirected() string                        { return f.redirected }
 func (f fake) Identities(context.Context) (int, error)   { return 1234, f.identities }
 func (f fake) Clock(context.Context) (time.Time, bool, error) {
 	return noon().Add(f.off), !f.noClock, nil
@@ -204,6 +205,10 @@ func TestReach(t *testing.T) {
 			known + open + "problem certificate: the handshake failed: tls: no application protocol; check target.tls: min_version, alpn and server_name, and whether " +
 				"the broker wants certificates of devices",
 		},
+		"a redirect that is followed": {target.Broker, fake{noClock: true, version: "5", redirected: "b.example:1"}, known + open +
+			"ok credentials: accepted for the first device, which speaks MQTT 5, by b.example:1, to which the broker sends it"},
+		"redirects in circles": {target.Broker, fake{noClock: true, version: "5", identities: &link.AstrayError{Circle: true, Refused: &link.RefusedError{Code: 157, Server: "b.example:1"}}}, known + open +
+			"problem credentials: servers send devices in circles: connection refused: server moved (return code 157); the first device was sent to b.example:1 at last; have one of the brokers take it, or name that one in target.hub"},
 		"a redirect": {target.Broker, fake{noClock: true, version: "5", identities: &link.RefusedError{Code: 156, Server: "b.example:1"}}, known + open +
 			"problem credentials: the broker sends the first device to another server: b.example:1; name that server in target.hub, or write redirect: follow"},
 		"nonsense": {target.IoTHub, fake{identities: errors.New("malformed HTTP response")}, known + open +

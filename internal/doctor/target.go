@@ -155,12 +155,19 @@ func credentials(ctx context.Context, can target.Capabilities, t Target) Finding
 	f := Finding{Check: "credentials", Level: OK}
 	n, err := t.Identities(ctx)
 	var refused *link.RefusedError
+	var astray *link.AstrayError
 	switch {
 	case err == nil && !can.Service:
 		f.Text = "accepted for the first device"
 		if v := t.Version(); v != "" {
 			f.Text += ", which speaks MQTT " + v
 		}
+		if server := t.Redirected(); server != "" {
+			f.Text += ", by " + server + ", to which the broker sends it"
+		}
+	case errors.As(err, &astray):
+		f.Level, f.Text = Problem, fmt.Sprintf("%v; the first device was sent to %s at last", err, clean.Text(astray.Refused.Server))
+		f.Remedy = "have one of the brokers take it, or name that one in target.hub"
 	case errors.As(err, &refused) && refused.Server != "":
 		f.Level, f.Text = Problem, fmt.Sprintf("the broker sends the first device to another server: %s", clean.Text(refused.Server))
 		f.Remedy = "name that server in target.hub, or write redirect: follow"

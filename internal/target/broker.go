@@ -104,13 +104,13 @@ func (t *Target) Redirects() bool { return t.sc.Target.Redirect == spec.Follow }
 // Redirected is what the connection of a device needs to another server, which the target named in a server reference (MQTT 5 section 4.11):
 // the same credentials, and the same TLS but for the name of the server, where the scenario gives none. A reference without a port means the
 // target's, and of several servers devices take each its own, in turn. Errors match reach.ErrReference; only brokers name others.
-func (t *Target) Redirected(index int, id, reference string) (link.Options, error) {
+func (t *Target) Redirected(index int, id, reference string) (o link.Options, address string, err error) {
 	if t.brokers == nil {
-		return link.Options{}, fmt.Errorf("%w: the target is no broker", reach.ErrReference)
+		return o, "", fmt.Errorf("%w: the target is no broker", reach.ErrReference)
 	}
 	servers, err := reach.References(reference)
 	if err != nil {
-		return link.Options{}, err
+		return o, "", err
 	}
 	server, x := servers[index%len(servers)], t.Endpoint()
 	_, port, _ := net.SplitHostPort(x.Addr)
@@ -121,5 +121,5 @@ func (t *Target) Redirected(index int, id, reference string) (link.Options, erro
 	if x.Web != "" {
 		x.Web = x.Addr
 	}
-	return t.linkAt(t.brokers.at(x), index, id), nil
+	return t.linkAt(t.brokers.at(x), index, id), x.Addr, nil
 }

@@ -83,7 +83,7 @@ func TestBrokerTLS(t *testing.T) {
 	}
 	// Another server is asked for by its own name, with the same trust: localhost is not in the certificate.
 	x := broker(t, fmt.Sprintf("{hub: 'mqtts://%s', ca: %s, mqtt: 5, redirect: follow}", at, ca), target.Options{})
-	o, err := x.Redirected(0, "robots-000000", "localhost:"+port)
+	o, _, err := x.Redirected(0, "robots-000000", "localhost:"+port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,9 +101,9 @@ func TestRedirected(t *testing.T) {
 	there := listener(t)
 	for index, want := range []string{there, here, there, here} {
 		id := fmt.Sprintf("robots-%06d", index)
-		o, err := x.Redirected(index, id, there+" 127.0.0.1")
-		if err != nil {
-			t.Fatal(err)
+		o, server, err := x.Redirected(index, id, there+" 127.0.0.1")
+		if err != nil || server != want {
+			t.Fatalf("%s, %v; want %s", server, err, want)
 		}
 		if o.ClientID != id || o.Username != "u-"+id || o.Password() != fmt.Sprintf("p-%d", index) && o.Password() != fmt.Sprintf("p-%06d", index) {
 			t.Errorf("%s, %s, %s", o.ClientID, o.Username, o.Password())
@@ -117,7 +117,7 @@ func TestRedirected(t *testing.T) {
 		}
 		nc.Close()
 	}
-	if _, err := x.Redirected(0, "robots-000000", "mqtt://there"); !errors.Is(err, reach.ErrReference) {
+	if _, _, err := x.Redirected(0, "robots-000000", "mqtt://there"); !errors.Is(err, reach.ErrReference) {
 		t.Errorf("what names no server: %v", err)
 	}
 }

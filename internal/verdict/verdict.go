@@ -118,7 +118,7 @@ func (e *Evidence) conclude() {
 	known := vain.Evidence{Scenario: e.Scenario, Run: r}
 	nobody, failed := known.Nobody(), []string(nil)
 	if nobody == "" {
-		failed = slices.Concat(known.Unprovisioned(), known.Gone(), known.Kinds())
+		failed = slices.Concat(known.Unprovisioned(), known.Unreached(), known.Gone(), known.Kinds())
 		for _, c := range r.Configured {
 			if c.Missed != "" {
 				failed = append(failed, c.Missed)

@@ -45,16 +45,16 @@ func WriteWith(dir string, o Options) (*report.History, error) {
 	if o.Grafana != "" {
 		h.Run.Grafana = o.Grafana
 	}
-	scenario, err := os.ReadFile(filepath.Join(dir, record.ScenarioFile))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("reading the scenario of the run: %w", err)
+	scenario, err := record.Scenario(dir)
+	if err != nil {
+		return nil, err
 	}
 	var errs []error
 	for _, r := range []struct {
 		name  string
 		write func(io.Writer) error
 	}{
-		{HTML, func(w io.Writer) error { return html.WriteWith(w, h, scenario, o.Percentiles) }},
+		{HTML, func(w io.Writer) error { return html.WriteWith(w, h, []byte(scenario), o.Percentiles) }},
 		{JSON, func(w io.Writer) error { return summary.Write(w, h.Run) }},
 		{JUnit, func(w io.Writer) error { return junit.Write(w, h.Run) }},
 		{Markdown, func(w io.Writer) error { return markdown.WriteWith(w, h.Run, o.Percentiles) }},

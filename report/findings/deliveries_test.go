@@ -56,3 +56,11 @@ func TestSessionsLeft(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// So are those that a broker had, and that were none of the run.
+func TestSessionsInherited(t *testing.T) {
+	all := findings.Of(&report.Run{Reach: []report.Reach{{Group: "a", Connected: 5}, {Group: "b", Connected: 5, Inherited: 1}}, Totals: &metrics.Snapshot{}})
+	if len(all) != 1 || all[0].Mark != findings.Warn || all[0].Text != "b: the broker had sessions of 1 device that are none of this run, and were ended first" {
+		t.Errorf("%+v", all)
+	}
+}

@@ -49,6 +49,11 @@ func Of(r *report.Run) []Finding {
 		p := &r.Provisioned[i]
 		add(goodIf(p.Whole(), Warn), "%s", provisioned(r, p))
 	}
+	for _, x := range r.Reach {
+		if x.Inherited > 0 {
+			add(Warn, "%s: the broker had sessions of %s that are none of this run, and were ended first", x.Group, human.Number(x.Inherited, "device"))
+		}
+	}
 	if r.Deliveries != nil {
 		deliveries(r.Deliveries, add)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/clean"
 )
@@ -26,7 +27,7 @@ const maxLine = 64 << 20
 
 // Read reads the record in a folder. One that ends early is completed from what it has.
 func Read(dir string) (*report.History, error) {
-	f, err := os.Open(filepath.Join(dir, File))
+	f, err := regular.Open(filepath.Join(dir, File))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w; give the folder that a run printed", dir, ErrNoRecord)
 	}
@@ -95,9 +96,12 @@ func target(events []report.Event) string {
 	return ""
 }
 
+// maxScenario bounds the scenario of a record, in bytes: as it ran it is written anew, which takes more than the 4 MiB that its file may have.
+const maxScenario = 64 << 20
+
 // Scenario is the scenario of the record in a folder, as it ran; empty when it was not kept.
 func Scenario(dir string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, ScenarioFile))
+	b, err := regular.Read(filepath.Join(dir, ScenarioFile), maxScenario)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("reading the scenario of the record: %w", err)
 	}

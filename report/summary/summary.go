@@ -31,6 +31,7 @@ type Summary struct {
 	Client        string               `json:"client,omitempty"`        // the MQTT client that drove the devices; absent in old records
 	Devices       int                  `json:"devices"`                 // the scenario's whole fleet
 	Ran           *int                 `json:"ran,omitempty"`           // devices that were started; absent in old records
+	Connected     *int                 `json:"connected,omitempty"`     // devices that connected at least once; absent in old records
 	Seed          uint64               `json:"seed"`                    // every random choice followed from it
 	Version       string               `json:"version"`                 // of the program
 	Machine       report.Machine       `json:"machine"`                 // what the generator ran on
@@ -41,6 +42,7 @@ type Summary struct {
 	Errors        []metrics.ErrorCount `json:"errors"`                  // why operations ended badly, by operation, outcome and reason
 	Outages       []Outage             `json:"outages"`                 // in their order
 	Provisioned   []report.Provisioned `json:"provisioned,omitempty"`   // by group of devices that a provisioning service assigns
+	Reach         []report.Reach       `json:"reach,omitempty"`         // by group: how far devices came on their way to the target; absent in old records
 	Deliveries    *report.Deliveries   `json:"deliveries,omitempty"`    // copies of messages, and how they were read, times in nanoseconds; absent when none were measured
 	SessionsLeft  int                  `json:"sessions_left,omitempty"` // that the broker keeps of devices after the run, which could not end them
 	Notes         []string             `json:"notes"`                   // what a reader must know to trust the figures
@@ -121,9 +123,9 @@ func percentiles(h histogram.Histogram) Percentiles {
 func Of(r *report.Run) Summary {
 	s := Summary{
 		SchemaVersion: SchemaVersion, Name: r.Name, Description: r.Description, Outcome: r.Outcome, Reason: r.Reason, Started: r.Started,
-		Duration: r.Duration().Seconds(), Board: r.Board(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Seed: r.Seed, Version: r.Version, Machine: r.Machine,
+		Duration: r.Duration().Seconds(), Board: r.Board(), Target: r.Target, Client: r.Client, Devices: r.Devices, Ran: r.Ran, Connected: r.Connected(), Seed: r.Seed, Version: r.Version, Machine: r.Machine,
 		Thresholds: orEmpty(r.Thresholds), Stages: []Stage{}, Operations: []Operation{}, Queries: orEmpty(r.Totals.Queries),
-		Outages: []Outage{}, Provisioned: r.Provisioned, Deliveries: r.Deliveries, SessionsLeft: r.SessionsLeft, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Agents: agentsSummary(r.Agents), Purchase: r.Purchase, Service: summarizeService(r),
+		Outages: []Outage{}, Provisioned: r.Provisioned, Reach: r.Reach, Deliveries: r.Deliveries, SessionsLeft: r.SessionsLeft, Notes: orEmpty(r.Notes), Generator: generatorSummary(r.Generator), Agents: agentsSummary(r.Agents), Purchase: r.Purchase, Service: summarizeService(r),
 	}
 	s.Errors = orEmpty(r.Totals.Errors)
 	for _, t := range r.Stages {

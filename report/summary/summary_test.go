@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/twinfleet/twinfleet/report"
 	"github.com/twinfleet/twinfleet/report/reporttest"
 	"github.com/twinfleet/twinfleet/report/summary"
 )
@@ -69,6 +70,19 @@ func TestSessionsLeft(t *testing.T) {
 	run.SessionsLeft = 3
 	var text bytes.Buffer
 	if err := summary.Write(&text, run); err != nil || !bytes.Contains(text.Bytes(), []byte(`"sessions_left": 3`)) {
+		t.Errorf("%v: %s", err, text.Bytes())
+	}
+}
+
+// How many devices ever connected is told to programs; of an old record nobody knows.
+func TestConnected(t *testing.T) {
+	run := reporttest.Well(10)
+	if s := summary.Of(run); s.Connected != nil || s.Reach != nil {
+		t.Errorf("%v, %+v", s.Connected, s.Reach)
+	}
+	run.Reach = []report.Reach{{Group: "a", Devices: 7, Tried: 7, Connected: 6, Inherited: 2}, {Group: "b", Devices: 3, Tried: 3, Connected: 3}}
+	var text bytes.Buffer
+	if err := summary.Write(&text, run); err != nil || !bytes.Contains(text.Bytes(), []byte(`"connected": 9,`)) || !bytes.Contains(text.Bytes(), []byte(`"inherited": 2`)) {
 		t.Errorf("%v: %s", err, text.Bytes())
 	}
 }

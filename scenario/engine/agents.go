@@ -77,7 +77,7 @@ type Crowd interface {
 	Losses() int
 	Returns() int
 	Left() int
-	Provisioned() []fleet.Provisioned
+	Reach() []fleet.Reach
 	Account(index int) fleet.Account
 	Deliveries() []fleet.Deliveries
 	Kept() int

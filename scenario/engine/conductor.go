@@ -36,6 +36,7 @@ type conductor struct {
 	gate           *gate.Gate
 	outages        *outage.Watch
 	contradictions contradictions
+	redirects      redirects
 	reading        reading
 	walking        atomic.Bool // a stage has been entered
 }
@@ -168,13 +169,18 @@ func (c *conductor) noteConnecting(err error) {
 	}
 }
 
-// noteProvisioned writes down what became of the devices that a provisioning service assigns.
-func (c *conductor) noteProvisioned() {
-	all := c.crowd.Provisioned()
+// noteReach writes down how far devices came on their way to the target.
+func (c *conductor) noteReach() {
+	all := c.crowd.Reach()
 	c.ledger.Write(func(r *report.Run) {
-		r.Provisioned = nil
-		for _, p := range all {
-			r.Provisioned = append(r.Provisioned, report.Provisioned(p))
+		r.Reach, r.Provisioned = nil, nil
+		for _, x := range all {
+			r.Reach = append(r.Reach, report.Reach{Group: x.Group, Devices: x.Devices, Tried: x.Tried, Connected: x.Connected, Inherited: x.Inherited})
+			if x.Provisions {
+				r.Provisioned = append(r.Provisioned, report.Provisioned{
+					Group: x.Group, Devices: x.Devices, Assigned: x.Assigned, Connected: x.Connected, Repeated: x.Repeated,
+				})
+			}
 		}
 	})
 }
@@ -227,9 +233,10 @@ func (c *conductor) load(ctx context.Context) error {
 	c.fleet.Stop(hard)
 	c.judgeDeliveries(hard)
 	c.reading.stop()
-	c.noteProvisioned()
+	c.noteReach()
 	c.noteDeliveries()
 	c.noteSessions()
+	c.noteRedirects()
 	stopWatching()
 	monitoring.Wait()
 	waitForMeter()

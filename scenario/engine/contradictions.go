@@ -80,6 +80,8 @@ func (c *conductor) contradiction(x fleet.Contradiction) {
 	switch x.Kind {
 	case fleet.LoweredQoS:
 		c.lowered(x)
+	case fleet.Redirected:
+		c.redirected(x.Detail, x.Index)
 	case fleet.LikelyTakenOver, fleet.LikelyOneTakenOver: // a guess fails no run, and lets none pass
 		if what := string(x.Kind) + " (" + x.Device + ": " + x.Detail + ")"; c.contradictions.suspect(what) {
 			c.ledger.Write(func(r *report.Run) { r.Suspicion = what })

@@ -123,6 +123,7 @@ func (e *Engine) Run(ctx context.Context) *report.Run {
 	for _, t := range e.sc.Thresholds {
 		r.Rules = append(r.Rules, report.Rule{Selector: t.Selector, Expr: t.Expr, Scope: t.Scope})
 	}
+	e.rec.Expect(e.sc.Series())
 	e.rec.SetRun(metrics.RunLabels{Run: start.UTC().Format("20060102-150405"), Scenario: e.sc.Name, Version: e.opts.Version})
 	e.rec.Register(e.figures)
 	came := outcome{bounds: judge.New(e.rec, e.sc.Thresholds)}
@@ -159,7 +160,7 @@ func (e *Engine) run(ctx context.Context, came *outcome) (err error) {
 		return err
 	}
 	e.ledger.Write(func(r *report.Run) {
-		r.Target = t.Name
+		r.Target = e.opts.Resume.target(t.Name)
 		if t.Note != "" {
 			r.Notes = append(r.Notes, t.Note)
 		}

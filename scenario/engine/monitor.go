@@ -116,7 +116,7 @@ func (m *monitor) write() {
 	health := m.generator.Health()
 	m.ledger.Write(func(r *report.Run) { r.Generator = health })
 	m.noteAgents()
-	m.noteProvisioned()
+	m.noteReach()
 	m.noteDeliveries()
 }
 

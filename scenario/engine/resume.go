@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/ledger"
@@ -62,6 +63,14 @@ func (e *Engine) begun() time.Time {
 		return x.Record.Started
 	}
 	return time.Now()
+}
+
+// target is what is loaded, by the name of the target: devices may be at servers to which it sent them before the run was taken over.
+func (x *Resume) target(name string) string {
+	if x != nil && strings.HasPrefix(x.Record.Target, name+redirectedTo) {
+		return x.Record.Target
+	}
+	return name
 }
 
 // inherit adds to a record what is known of the run from before it was taken over.

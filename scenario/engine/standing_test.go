@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -148,6 +149,22 @@ twinfleet_run_devices_connected{run="20000101-000000"} 4
 `
 		if err := testutil.GatherAndCompare(prom.Registry(rec), strings.NewReader(want), "twinfleet_run_devices_connected"); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Each of many groups has its own figures, for thresholds on it too.
+func TestManyGroupsAreToldApart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		text := "fleet:\n  groups:\n"
+		for i := range 130 {
+			text += fmt.Sprintf("    - {name: g%d, reported: {connectivity: {type: wifi}, every: 200ms}}\n", i)
+		}
+		sc := decode(t, text+"stages: [{name: hold, duration: 5s, devices: 100%, connect_rate: 500/s}]\nthresholds: {'twin_report{group=g129}': ['count >= 5'], 'devices{group=g129}': ['connected == 1']}\n")
+		run := engine.New(inMemory(engine.Options{Scenario: sc, Recorder: punctual(), AllowSaturated: true}, calm())).Run(t.Context())
+		if run.Outcome != report.Passed || run.Totals.Find(metrics.OpTwinReport, "other") != nil {
+			t.Errorf("the run %s: %s: %+v", run.Outcome, run.Reason, run.Thresholds)
 		}
 	})
 }

@@ -219,6 +219,30 @@ func TestArithmetic(t *testing.T) {
 			map[metrics.Operation]string{"connect": "1/s 0/s 20", "subscribe": "1/s 0/s 10", "telemetry": "10/s 10/s 70", "delivery": "20/s 20/s 140"},
 		},
 		{
+			"who is not there yet gets nothing: 0, then 2 and then 4 copies of each message",
+			"name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x, deliveries: all}}, {name: l, count: 4, subscribe: {topics: [x]}}]}\n" +
+				"stages: [{name: s, duration: 10s, devices: {a: 10}}, {name: t, duration: 10s, devices: {l: 4}}, {name: u, duration: 10s}]",
+			map[metrics.Operation]string{"telemetry": "10/s 10/s 250", "delivery": "40/s 40/s 600"},
+		},
+		{
+			"senders and listeners that come in one stage are together more than half of them are in the mean",
+			"name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x, deliveries: all}}, {name: l, count: 4, subscribe: {topics: [x]}}]}\n" +
+				"stages: [{name: s, duration: 12s, devices: {a: 10, l: 4}}, {name: u, duration: 10s}]",
+			map[metrics.Operation]string{"telemetry": "10/s 10/s 160", "delivery": "40/s 40/s 560"},
+		},
+		{
+			"who goes offline misses what is sent meanwhile",
+			"name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x, deliveries: all}}, {name: l, count: 4, subscribe: {topics: [x]}, session: {online: 5s, offline: 5s}}]}\n" +
+				"stages: [{name: s, duration: 4s, devices: 4}, {name: t, duration: 10s, devices: 14}, {name: u, duration: 10s}]",
+			map[metrics.Operation]string{"telemetry": "10/s 10/s 150", "delivery": "20/s 20/s 300"},
+		},
+		{
+			"but gets it later, when the session is kept, though not what was sent before it",
+			"name: x\ntarget: {hub: 'mqtt://b'}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x, deliveries: all}}, {name: l, count: 4, subscribe: {topics: [x]}, session: {online: 5s, offline: 5s, clean: false}}]}\n" +
+				"stages: [{name: s, duration: 10s, devices: {a: 10}}, {name: t, duration: 10s, devices: {l: 4}}, {name: u, duration: 10s}]",
+			map[metrics.Operation]string{"telemetry": "10/s 10/s 250", "delivery": "40/s 40/s 600"},
+		},
+		{
 			"kinds of messages, of which one is a request",
 			"name: x\ntarget: {hub: 'mqtt://b', mqtt: 5}\nfleet: {groups: [{name: a, count: 10, telemetry: {every: 1s, topic: x}, messages: [{name: asks, every: 2s, topic: y, " +
 				"deliveries: all, mqtt5: {reply_to: 'r/{device}'}}]}, {name: l, count: 10, subscribe: {topics: [y], respond: true}}]}\n" +

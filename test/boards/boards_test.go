@@ -80,7 +80,7 @@ type process struct {
 	id   string // of the run; empty for a search
 }
 
-// linger is how long a run is scraped when it is over: twice at least.
+// linger is how long a run, or a search, is scraped when it is over: twice at least.
 const linger = 12 * time.Second
 
 // inOneProcess is why panels of agents have no data.
@@ -135,7 +135,7 @@ func TestBoards(t *testing.T) {
 	nextSecond()
 	bad := begin(1, "broken", broken, "run", "--linger", linger.String())
 	nextSecond()
-	search := begin(2, "limited", limited, "capacity", "--vary", "devices", "--from", "10", "--precision", "50%", "--hold", "2s", "--settle", "2s", "--for", "50s")
+	search := begin(2, "limited", limited, "capacity", "--vary", "devices", "--from", "10", "--precision", "50%", "--hold", "2s", "--settle", "2s", "--for", "50s", "--linger", linger.String())
 	if code := good.Wait(t, 3*time.Minute); code != 0 {
 		t.Errorf("the run ended with %d:\n%s", code, good.Output())
 	}

@@ -354,7 +354,7 @@ func drawOne(ctx context.Context, t *testing.T, address, file string) []told {
 
 // byMachine are panels whose series depend on what the machine tells and how busy it is, or on which operations ended between two scrapes.
 var byMachine = []string{
-	"The machine's processors", "Descriptors and ports", "Memory in use", "Generator", "Trials", "Latency by operation", "Latency by call", "Rate by operation",
+	"The machine's processors", "Descriptors and ports", "Memory in use", "Generator", "State", "Trials", "Latency by operation", "Latency by call", "Rate by operation",
 	"Requests by outcome", "Throttled by operation", "Throttled by group", "Started late", "Schedule lag by operation", "In flight", "What freshness is made of",
 }
 

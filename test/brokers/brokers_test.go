@@ -70,7 +70,7 @@ func rows() []row {
 		{name: "socks", at: webTLS, target: "ca: CA, proxy: 'socks5://fleet:${PASSWORD}@SOCKS'"},
 		{name: "socks-wrong", at: clear, target: "proxy: 'socks5://fleet:wrong@SOCKS'", reason: "the proxy refused: wrong user name or password"},
 		{name: "redirect-refused", at: elsewhere, reason: "use another server", only5: true, only: "mochi"},
-		{name: "redirect", at: elsewhere, target: "redirect: follow", only5: true, only: "mochi"},
+		{name: "redirect", at: elsewhere, target: "redirect: follow", only5: true, only: "mochi", says: "redirected to 127.0.0.1:"},
 	}
 }
 

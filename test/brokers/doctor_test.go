@@ -65,7 +65,7 @@ func TestDoctor(t *testing.T) {
 		if got := doctored(t, binary, line+"}"); !strings.Contains(got, "sends the first device to another server: "+b.at[clear]) {
 			t.Error(got)
 		}
-		if got := doctored(t, binary, line+", redirect: follow}"); !strings.Contains(got, "accepted for the first device, which speaks MQTT 5") {
+		if got := doctored(t, binary, line+", redirect: follow}"); !strings.Contains(got, "accepted for the first device, which speaks MQTT 5, by "+b.at[clear]+", to which the broker sends it") {
 			t.Error(got)
 		}
 	})

@@ -266,10 +266,8 @@ func (w *Wire) place(a *Account, m *message, s slot, got *arrival, j Judging) *i
 		return &a.Late
 	}
 	lost := &a.Missing
-	if m.acked.IsZero() || m.acked.After(deadline) {
+	if m.acked.IsZero() { // when does not matter: the broker has it
 		lost = &a.Silent
-	} else if m.acked.After(deadline.Add(-closeCall)) {
-		lost = &a.Edge
 	}
 	if j.Anyone > 0 {
 		return lost

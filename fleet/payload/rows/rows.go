@@ -4,19 +4,18 @@ package rows
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/twinfleet/twinfleet/fleet/payload"
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/internal/table"
 )
 
@@ -116,12 +115,9 @@ func read(file string, most int, open func(file string) (io.ReadCloser, error)) 
 
 // open opens a regular file.
 func open(file string) (io.ReadCloser, error) {
-	f, err := os.Open(file)
+	f, err := regular.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRows, err)
-	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(fmt.Errorf("%w: %s is no file of rows: %w", ErrRows, file, cmp.Or(err, os.ErrInvalid)), f.Close())
 	}
 	return f, nil
 }

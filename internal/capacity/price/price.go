@@ -3,11 +3,8 @@ package price
 
 import (
 	_ "embed" // for the built-in list
-	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +12,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/internal/iothub/strictjson"
 	"github.com/twinfleet/twinfleet/internal/iothub/tier"
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/report/clean"
 )
 
@@ -42,18 +40,9 @@ const maxFile = 1 << 20
 
 // Load reads a price list from a file.
 func Load(file string) (List, error) {
-	f, err := os.Open(file)
+	text, err := regular.ReadGiven(file, maxFile)
 	if err != nil {
-		var path *os.PathError
-		if errors.As(err, &path) {
-			err = path.Err
-		}
-		return List{}, fmt.Errorf("reading prices from %s: %w; docs/plan.md has the format", file, err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return List{}, fmt.Errorf("reading prices from %s: %w", file, err)
+		return List{}, fmt.Errorf("reading prices: %w; docs/plan.md has the format", err)
 	}
 	return Read(file, text)
 }

@@ -7,8 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
+
+	"github.com/twinfleet/twinfleet/internal/regular"
 )
 
 // Endpoint is where metrics are pushed to.
@@ -60,20 +61,12 @@ func ParseAuth(text string) (Auth, error) {
 	return Auth{r.Header.Get("Authorization")}, nil
 }
 
-// maxSecret bounds a file with a secret, in bytes; some files, such as /dev/zero, have no end.
+// maxSecret bounds a file with a secret, in bytes.
 const maxSecret = 64 << 10
 
 // ReadAuth reads a secret from a file; see ParseAuth.
 func ReadAuth(file string) (Auth, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return Auth{}, fmt.Errorf("reading a secret: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err == nil && len(b) > maxSecret {
-		err = fmt.Errorf("%s has more than %d bytes", file, maxSecret)
-	}
+	b, err := regular.ReadGiven(file, maxSecret)
 	if err != nil {
 		return Auth{}, fmt.Errorf("reading a secret: %w", err)
 	}

@@ -269,34 +269,6 @@ func (b *Book[T]) end(turn int64, why Why) []Ended[T] {
 	return []Ended[T]{e}
 }
 
-// Missed notes that a subscriber was not there when a message came, and that nothing is kept for it: its copy is waited for no more, nor that of
-// its group if no member was there. One that comes all the same is no duplicate. It has no effect on messages for anyone.
-func (b *Book[T]) Missed(turn int64, subscriber int) []Ended[T] {
-	x, open := b.open[turn]
-	if !open {
-		x = b.strays.kept[turn]
-	}
-	if x == nil || x.audience == nil {
-		return nil
-	}
-	n := x.leave(subscriber)
-	if !open {
-		if x.late && x.lost {
-			b.counts.Missing -= int64(n)
-		}
-		return nil
-	}
-	return b.absent(turn, x, n)
-}
-
-// Left notes that a subscriber is gone, and that nothing is kept for it: it has missed all that it has not had.
-func (b *Book[T]) Left(subscriber int) (all []Ended[T]) {
-	for _, turn := range slices.Sorted(maps.Keys(b.open)) {
-		all = append(all, b.Missed(turn, subscriber)...)
-	}
-	return all
-}
-
 // absent ends copies of an open message whose slots were just missed.
 func (b *Book[T]) absent(turn int64, x *message[T], n int) []Ended[T] {
 	if n == 0 {

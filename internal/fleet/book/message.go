@@ -25,7 +25,6 @@ type message[T any] struct {
 	had      bits               // slots that have a copy
 	missed   bits               // slots whose subscriber was not there; nil for none
 	holders  []int              // of groups: the member that has the group's copy, by group; nil for none
-	away     map[int]bool       // members of groups that were not there
 	further  map[int]int        // copies beyond the first that overlapping filters brought, by slot
 }
 
@@ -159,26 +158,6 @@ func (m *message[T]) miss(slot int) (n int) {
 	m.missed.set(slot)
 	m.gone++
 	return 1
-}
-
-// leave notes that a subscriber was not there.
-func (m *message[T]) leave(subscriber int) (n int) {
-	if slot, ok := m.audience.Of(subscriber); ok {
-		n += m.miss(slot)
-	}
-	groups := m.groups(subscriber)
-	if len(groups) > 0 {
-		if m.away == nil {
-			m.away = make(map[int]bool)
-		}
-		m.away[subscriber] = true
-	}
-	for _, slot := range groups {
-		if !slices.ContainsFunc(m.audience.Groups[slot-len(m.audience.Own)].Members, func(s int) bool { return !m.away[s] }) {
-			n += m.miss(slot)
-		}
-	}
-	return n
 }
 
 // missing notes which of those that have no copy were away: subscribers, groups of which nobody was there, and groups of which a member left, who

@@ -360,24 +360,6 @@ func TestBookIsByDefinition(t *testing.T) {
 					return book.There
 				}), m.sweep(now, away))
 			},
-			"missed": func(t *rapid.T) {
-				if kind == "own" {
-					turn, s := some(), who()
-					same("missed", b.Missed(turn, s), m.miss(turn, s))
-				}
-			},
-			"left": func(t *rapid.T) {
-				if kind == "own" {
-					s := who()
-					var want []book.Ended[int]
-					for _, turn := range m.turns() {
-						if m.messages[turn].open() {
-							want = append(want, m.miss(turn, s)...)
-						}
-					}
-					same("left", b.Left(s), want)
-				}
-			},
 			"": func(t *rapid.T) {
 				c := b.Take()
 				sum.Duplicates, sum.Late, sum.Missing, sum.OutOfOrder = sum.Duplicates+c.Duplicates, sum.Late+c.Late, sum.Missing+c.Missing, sum.OutOfOrder+c.OutOfOrder

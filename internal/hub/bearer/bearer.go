@@ -7,11 +7,12 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/twinfleet/twinfleet/internal/regular"
 )
 
 // Switch is the switch of the hub's command that lets it accept bearer tokens.
@@ -70,10 +71,13 @@ func Parse(text string) (Verifier, error) {
 	return v, nil
 }
 
-const minSecret = 32 // bytes
+const (
+	minSecret = 32      // bytes
+	maxKey    = 1 << 20 // likewise, of a file
+)
 
 func (v *Verifier) read(file string) error {
-	b, err := os.ReadFile(file)
+	b, err := regular.ReadGiven(file, maxKey)
 	if err != nil {
 		return fmt.Errorf("reading the key of bearer tokens: %w", err)
 	}

@@ -40,17 +40,20 @@ func (r *Row) field(column int) *string {
 
 // columnOf finds a column by its name, however it is written; -1 for another.
 func columnOf(name string) int {
-	plain := strings.NewReplacer("_", "", "-", "", " ", "")
-	return slices.IndexFunc(names, func(x string) bool {
-		return strings.EqualFold(plain.Replace(x), plain.Replace(strings.TrimSpace(name)))
-	})
+	name = plain(name)
+	return slices.IndexFunc(names, func(x string) bool { return plain(x) == name })
+}
+
+// plain is a name without what differs by who wrote it.
+func plain(name string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.TrimSpace(name)))
 }
 
 // Parse reads a file of credentials: CSV with a header that names some of the columns client_id, username, password, certificate, key and
 // key_password, separated by commas, semicolons, tabs or |, or JSON lines with members of these names. Other columns are passed over, as are lines
 // that begin with # before the header. It is in UTF-8, or in UTF-16 with a byte-order mark. Errors match ErrFile; several are joined, one a line.
 func Parse(b []byte) ([]Row, error) {
-	p := &parser{seen: make(map[string]int)}
+	p := &parser{seen: make(map[string]int), slips: make(map[string]int)}
 	if err := (&table.Rows{Class: ErrFile, JSON: p.json, CSV: p.csv, Row: p.row}).Read(b); err != nil {
 		return nil, err
 	}
@@ -62,8 +65,24 @@ func Parse(b []byte) ([]Row, error) {
 
 type parser struct {
 	rows    []Row
+	slips   map[string]int // meant, by the name of a member that was seen
 	seen    map[string]int // line by client id
 	columns []int          // which one each field of a row is of, -1 for another; nil before the header
+}
+
+// mostSlips bounds how many names of members are remembered.
+const mostSlips = 1000
+
+// meant is the function of this name, of which lines with the same members ask once.
+func (p *parser) meant(name string) int {
+	column, seen := p.slips[name]
+	if !seen {
+		column = meant(name)
+		if len(p.slips) < mostSlips {
+			p.slips[name] = column
+		}
+	}
+	return column
 }
 
 // add takes a row, or says what is wrong with it.
@@ -101,9 +120,17 @@ func (p *parser) json(line int, text []byte) error {
 		return errors.New(`it is no JSON object such as {"client_id": "a", "username": "u", "password": "p"}`)
 	}
 	r, found := Row{Line: line}, false
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		column := columnOf(name)
+	all := slices.Sorted(maps.Keys(members))
+	there := make([]int, len(all)) // the column of each member
+	for i, name := range all {
+		there[i] = columnOf(name)
+	}
+	for i, name := range all {
+		column := there[i]
 		if column < 0 {
+			if err := misnamed(name, p.meant(name), there); err != nil {
+				return err
+			}
 			continue
 		}
 		s, isText := members[name].(string)
@@ -189,19 +216,47 @@ func header(fields []string) (columns []int, err error) {
 		return nil, fmt.Errorf("the first line names no column that is known; write a header with some of %s", strings.Join(names, ", "))
 	}
 	for i, name := range fields {
-		if hint := problem.DidYouMean(strings.TrimSpace(name), names); columns[i] < 0 && near(name) {
-			return nil, fmt.Errorf("the column %q is none that is read; %s", strings.TrimSpace(name), hint)
+		if columns[i] >= 0 {
+			continue
+		}
+		if err := misnamed(name, meant(name), columns); err != nil {
+			return nil, err
 		}
 	}
 	return columns, nil
 }
 
-// near reports whether a name is one of a column with a slip: a column of another purpose is passed over.
-func near(name string) bool {
+// misnamed is what is wrong with a column of a name that is not read, beside those that are: devices would connect without what stands there. One
+// of another purpose is passed over.
+func misnamed(name string, column int, there []int) error {
+	if column < 0 || slices.Contains(there, column) {
+		return nil
+	}
+	return fmt.Errorf("the column %q is none that is read; did you mean %s?", strings.TrimSpace(name), names[column])
+}
+
+// meant is the column that a name is likely to stand for, which is none that is read: with a slip, or as other programs call it; -1 for none.
+func meant(name string) int {
 	name = strings.ToLower(strings.TrimSpace(name))
-	return len(name) > 3 && slices.ContainsFunc(names, func(x string) bool {
-		return len(name) >= len(x)-2 && len(name) <= len(x)+2 && strings.HasPrefix(problem.DidYouMean(name, []string{x}), "did you mean")
-	})
+	for i, x := range names {
+		if len(name) > 3 && len(name) >= len(x)-2 && len(name) <= len(x)+2 && strings.HasPrefix(problem.DidYouMean(name, []string{x}), "did you mean") {
+			return i
+		}
+	}
+	bare := strings.TrimPrefix(plain(name), "mqtt")
+	return slices.IndexFunc(others(), func(all []string) bool { return slices.Contains(all, bare) })
+}
+
+// others are what other programs call the columns, in their order, in the plain form.
+func others() [][]string {
+	return [][]string{
+		{"clientid", "client", "clientidentifier"},
+		{"username", "user", "usr", "uname", "login", "loginname"},
+		{"password", "pass", "passwd", "pwd", "psw"},
+		{"cert", "crt", "certfile", "certificatefile", "clientcert"},
+		{"keyfile", "privatekey", "clientkey"},
+		{"keypass", "keypwd", "passphrase", "keypassphrase"},
+	}
 }
 
 // uncommented is a text from its first line that is neither empty nor a comment, with as many empty lines before it.

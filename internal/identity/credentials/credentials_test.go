@@ -20,6 +20,8 @@ func TestParse(t *testing.T) {
 		"another order":    "\ufeff# made today\n\nPassword;plant;Client-ID;username\np,1;x;a;u\n\np2;y;b;\n",
 		"UTF-16":           "\xff\xfe" + strings.Join(strings.Split("client_id;username;password\na;u;p,1\nb;;p2\n", ""), "\x00") + "\x00",
 		"JSON lines":       `{"client_id":"a","username":"u","password":"p,1"}` + "\n\n" + `{"clientId":"b","password":"p2","plant":7}`,
+		"other columns":    "client_id,username,password,user,login,site,pin,idx\na,u,\"p,1\",Ann,1,x,3,0\nb,,p2,,,,,\n", // what is there already, nobody meant
+		"other members":    `{"client_id":"a","username":"u","password":"p,1","user":"Ann"}` + "\n" + `{"client_id":"b","username":"","password":"p2","pwd":""}`,
 		"a mark, and JSON": "\ufeff" + `{"client_id":"a","username":"u","password":"p,1"}` + "\n" + `{"client_id":"b","username":"","password":"p2"}`,
 	} {
 		got, err := Parse([]byte(in))
@@ -46,6 +48,12 @@ func TestMistakes(t *testing.T) {
 		"only a header":  {"client_id,password\n", "there is no device in it"},
 		"no header":      {"device-1,hush\n", "line 1: the first line names no column that is known; write a header with some of client_id, username"},
 		"a slip":         {"client_id,pasword\na,hush\n", `line 1: the column "pasword" is none that is read; did you mean password?`},
+		"other names":    {"clientid,user,pass\na,u,hush\n", `line 1: the column "user" is none that is read; did you mean username?`},
+		"another name":   {"username; MQTT-Pass \nu;hush\n", `line 1: the column "MQTT-Pass" is none that is read; did you mean password?`},
+		"a login":        {"login,password\nu,hush\n", `line 1: the column "login" is none that is read; did you mean username?`},
+		"a cert":         {"client_id,cert,key\na,a.pem,a.key\n", `line 1: the column "cert" is none that is read; did you mean certificate?`},
+		"JSON slip":      {`{"client_id":"a","password":"x"}` + "\n" + `{"client_id":"b","pasword":"hush"}`, `line 2: the column "pasword" is none that is read; did you mean password?`},
+		"JSON name":      {`{"client_id":"a","user":"u","password":"hush"}`, `line 1: the column "user" is none that is read; did you mean username?`},
 		"twice a column": {"client_id,clientid\na,b\n", "line 1: the header names client_id twice"},
 		"short row":      {"client_id,password\na\n", "line 2: it has 1 fields, and the header names 2"},
 		"twice a device": {"client_id,password\na,hush\nb,hush\na,hush\n", `line 4: client_id "a" stands in line 2 already`},

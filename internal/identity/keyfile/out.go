@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/twinfleet/twinfleet/internal/iothub/connstring"
+	"github.com/twinfleet/twinfleet/internal/regular"
 )
 
 // Out is a file of device connection strings that grows as devices are made. It holds keys: its owner alone may
@@ -21,6 +23,9 @@ type Out struct {
 
 // Open opens a file, or makes it, and reads what it holds.
 func Open(path string) (*Out, error) {
+	if err := regular.Check(path, 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening the file of devices: %w", err)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the file of devices: %w", err)

@@ -2,6 +2,7 @@
 package devices
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -275,22 +276,56 @@ func telemetry(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
 
 // deliveries are the copies of messages that subscribers of the run get: on a broker devices, on a hub the run's reader.
 func deliveries(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
-	return of(metrics.OpDelivery, following(sc, s, (*scenario.Kind).Copies))
+	return of(metrics.OpDelivery, following(sc, s, func(sender int, k *scenario.Kind) (mean, peak float64) {
+		from := s.CrowdOf(sc, sender)
+		return k.CopiesTo(func(i int) float64 {
+				return listening(sc, s, i, func(to span.Crowd) float64 { return together(from, to) })
+			}),
+			k.CopiesTo(func(i int) float64 { return listening(sc, s, i, span.Crowd.Peak) })
+	}))
 }
 
 // requests are the messages to which a response is expected.
 func requests(sc *scenario.Scenario, s *demand.Part) []demand.Demand {
-	return of(metrics.OpRequest, following(sc, s, func(k *scenario.Kind) float64 {
+	return of(metrics.OpRequest, following(sc, s, func(_ int, k *scenario.Kind) (mean, peak float64) {
 		if k.Properties.ReplyTo == "" {
-			return 0
+			return 0, 0
 		}
-		return 1
+		return 1, 1
 	}))
 }
 
-// following are operations of which each message of a kind brings so many. Messages at the rate of a stage come from the groups in turn, as many as each
+// listening is which part of the i-th group is there in a stage to get messages: all, as those who listen start first, unless stages tell groups
+// apart, then so many of its crowd; and those whose sessions are kept once they have come. Others get nothing while they are offline.
+func listening(sc *scenario.Scenario, s *demand.Part, i int, there func(span.Crowd) float64) float64 {
+	g := &sc.Fleet.Groups[i]
+	n := float64(g.Count)
+	switch {
+	case s.ByGroup != nil || s.Groups != nil && s.Course != nil:
+		n = there(s.CrowdOf(sc, i))
+	case s.Groups != nil:
+		n = s.CrowdOf(sc, i).Peak()
+	}
+	if g.Kept {
+		n = max(n, before(sc, s, i))
+	} else {
+		n *= demand.Present(g)
+	}
+	return min(1, n/float64(max(1, g.Count)))
+}
+
+// together is how many of a crowd there are in the mean over the messages of another: both may come in the same stage, steadily.
+func together(from, to span.Crowd) float64 {
+	straight := func(c span.Crowd) bool { return math.Abs(c.Mean-(c.From+c.To)/2) <= (c.From+c.To)/50 }
+	if from.Mean <= 0 || !straight(from) || !straight(to) {
+		return to.Mean
+	}
+	return (2*from.From*to.From + 2*from.To*to.To + from.From*to.To + from.To*to.From) / 6 / from.Mean
+}
+
+// following are operations of which each message of a kind of a group brings so many, in the mean of a stage and at its peak. Messages at the rate of a stage come from the groups in turn, as many as each
 // has devices.
-func following(sc *scenario.Scenario, s *demand.Part, of func(*scenario.Kind) float64) []demand.Demand {
+func following(sc *scenario.Scenario, s *demand.Part, of func(sender int, k *scenario.Kind) (mean, peak float64)) []demand.Demand {
 	var all []demand.Demand
 	takers, devices := sc.Rated(false), 0
 	for _, name := range takers {
@@ -299,8 +334,8 @@ func following(sc *scenario.Scenario, s *demand.Part, of func(*scenario.Kind) fl
 	for i := range sc.Fleet.Groups {
 		g := &sc.Fleet.Groups[i]
 		for number, k := range g.Kinds() {
-			n := of(&k)
-			if n == 0 {
+			mean, peak := of(i, &k)
+			if peak == 0 {
 				continue
 			}
 			own := sent(sc, i, s, number, &k)
@@ -315,7 +350,8 @@ func following(sc *scenario.Scenario, s *demand.Part, of func(*scenario.Kind) fl
 					continue // what is not sent brings nothing
 				}
 				d.Group, d.Bytes = k.Series(g), -1
-				d.Total, d.Peak = d.Total*n, d.Peak*n
+				d.Total, d.Peak, d.Rises = d.Total*mean, d.Peak*peak, d.Rises || mean != peak
+				d.About = d.About || mean != peak
 				all = append(all, d)
 			}
 		}

@@ -71,7 +71,11 @@ func Does(t *scenario.Stage) string {
 		add("devices by group: %s", t.Goals())
 	}
 	if t.Storm != nil {
-		add("storm of %.0f %%%s within %s", t.Storm.Drop*100, t.Storm.Whose(), human.Duration(t.Storm.Within))
+		in := "at once"
+		if t.Storm.Within > 0 {
+			in = "within " + human.Duration(t.Storm.Within)
+		}
+		add("storm of %.0f %%%s %s", t.Storm.Drop*100, t.Storm.Whose(), in)
 	}
 	if t.Hub != nil {
 		add("the hub misbehaves")

@@ -73,18 +73,16 @@ func (a *adopted) status() (all map[string]protocol.Adopted) {
 	return all
 }
 
-// provisioned is how many of them have a hub assigned.
-func (a *adopted) provisioned() (all map[string][]fleet.Provisioned) {
+// reach is how far they came.
+func (a *adopted) reach() (all map[string][]fleet.Reach) {
 	a.each(func(lost string, x *adoption) {
 		if x.devices == nil {
 			return
 		}
-		if p := x.devices.Provisioned(); p != nil {
-			if all == nil {
-				all = make(map[string][]fleet.Provisioned)
-			}
-			all[lost] = p
+		if all == nil {
+			all = make(map[string][]fleet.Reach)
 		}
+		all[lost] = x.devices.Reach()
 	})
 	return all
 }

@@ -78,7 +78,7 @@ func (w *work) publish(ctx context.Context, final bool) error {
 	c, f := w.rec.Contribution(), w.runner.Fleet()
 	cpu, lag := lately(w.rec.Figures())
 	return w.keeper.Keep(ctx, c, &protocol.Now{
-		At: w.told(c.At), Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Provisioned: f.Provisioned(), Adopted: w.adopted.provisioned(),
+		At: w.told(c.At), Health: w.watch.Health(), Doubts: w.doubts(), Deliveries: f.Deliveries(), Reach: f.Reach(), Adopted: w.adopted.reach(),
 		Clock: w.clock(), Own: int(w.devices.Load()), Kept: f.Kept(), Stopped: w.stopped.Load(), Final: final,
 		Control: w.agent.control.taken(), CPU: cpu, Lag: lag,
 	})

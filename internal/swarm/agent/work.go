@@ -62,6 +62,7 @@ func newWork(s *session, ask *protocol.AssignAsk, sc *scenario.Scenario, ids *ta
 		session: s, agent: s.agent, ask: ask, sc: sc, ids: ids, rec: metrics.NewRecorder(metrics.Options{Tap: s.agent.o.Tap}),
 		orders: make(chan protocol.Order, 64), lost: make(chan struct{}, 1),
 	}
+	w.rec.Expect(sc.Series())
 	w.devices.Store(int64(mine.Count(s.agent.o.Name)))
 	w.cut.Store(mine)
 	w.keeper = figures.New(s.agent.o.Name, s.agent.pack, func(ctx context.Context) (bus.Store, error) {

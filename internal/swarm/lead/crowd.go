@@ -167,25 +167,27 @@ func (l *Lead) Account(index int) fleet.Account {
 	return l.accounts[index]
 }
 
-// Provisioned is what became of the devices of each group that have a hub assigned. A device that was taken over counts once, as Reporters says.
-func (l *Lead) Provisioned() (all []fleet.Provisioned) {
+// Reach is how far the devices of each group came. A device that was taken over counts once, as Reporters says.
+func (l *Lead) Reach() (all []fleet.Reach) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.agents {
-		for i, p := range a.now.Provisioned {
+		for i, r := range a.now.Reach { // all have the same groups
 			if i == len(all) {
-				all = append(all, fleet.Provisioned{Group: p.Group})
+				all = append(all, fleet.Reach{Group: r.Group, Provisions: r.Provisions})
 			}
 			if a.lost != nil {
 				for _, o := range l.agents {
 					if again := o.now.Adopted[a.name]; i < len(again) {
-						p.Devices, p.Assigned, p.Connected = p.Devices-again[i].Devices, p.Assigned-again[i].Assigned, p.Connected-again[i].Connected
+						r.Devices, r.Assigned = r.Devices-again[i].Devices, r.Assigned-again[i].Assigned
+						r.Tried, r.Connected = r.Tried-again[i].Tried, r.Connected-again[i].Connected
 					}
 				}
 			}
 			x := &all[i]
-			x.Devices, x.Assigned, x.Connected = x.Devices+max(0, p.Devices), x.Assigned+max(0, p.Assigned), x.Connected+max(0, p.Connected)
-			x.Repeated += p.Repeated
+			x.Devices, x.Assigned, x.Repeated = x.Devices+max(0, r.Devices), x.Assigned+max(0, r.Assigned), x.Repeated+r.Repeated
+			x.Tried, x.Connected = x.Tried+max(0, r.Tried), x.Connected+max(0, r.Connected)
+			x.Inherited += r.Inherited // which who is taken over does not count
 		}
 	}
 	return all

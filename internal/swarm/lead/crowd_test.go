@@ -90,25 +90,25 @@ func TestDevicesOfLostAgents(t *testing.T) {
 // A device that another agent took over is one device: it counts once among those that reported, and those that have a hub assigned. What nobody
 // took over counts as well.
 func TestDevicesCountOnce(t *testing.T) {
-	provisioned := func(devices, assigned, connected, repeated int) []fleet.Provisioned {
-		return []fleet.Provisioned{{Group: "robots", Devices: devices, Assigned: assigned, Connected: connected, Repeated: repeated}}
+	reach := func(devices, assigned, tried, connected, repeated int) []fleet.Reach {
+		return []fleet.Reach{{Group: "robots", Provisions: true, Devices: devices, Assigned: assigned, Tried: tried, Connected: connected, Repeated: repeated}}
 	}
 	a := lostWith("a", 1, protocol.Status{Reporters: 10, Last: "wifi"})
-	a.now.Provisioned = provisioned(12, 11, 10, 1)
+	a.now.Reach = reach(12, 11, 11, 10, 1)
 	b := &agent{name: "b", status: protocol.Status{Reporters: 17}}
-	b.now.Provisioned = provisioned(20, 20, 20, 2)
+	b.now.Reach = reach(20, 20, 20, 20, 2)
 	l := newTestLead(t, Options{OnLoss: Redistribute}, time.Now())
 	l.agents = []*agent{a, b}
-	check := func(name string, reporters int, want []fleet.Provisioned) {
+	check := func(name string, reporters int, want []fleet.Reach) {
 		t.Helper()
-		if n, _ := l.Reporters(); n != reporters || !slices.Equal(l.Provisioned(), want) {
-			t.Errorf("%s: %d reporters, %+v; want %d, %+v", name, n, l.Provisioned(), reporters, want)
+		if n, _ := l.Reporters(); n != reporters || !slices.Equal(l.Reach(), want) {
+			t.Errorf("%s: %d reporters, %+v; want %d, %+v", name, n, l.Reach(), reporters, want)
 		}
 	}
-	check("nobody takes them over", 27, provisioned(32, 31, 30, 3))
+	check("nobody takes them over", 27, reach(32, 31, 31, 30, 3))
 	b.status.Reporters, b.status.Adopted = 25, map[string]protocol.Adopted{"a": {Reporters: 8}}
-	b.now.Provisioned, b.now.Adopted = provisioned(34, 33, 29, 3), map[string][]fleet.Provisioned{"a": provisioned(14, 13, 9, 1)}
-	check("others do, and more of them run", 27, provisioned(34, 33, 30, 4))
+	b.now.Reach, b.now.Adopted = reach(34, 33, 31, 29, 3), map[string][]fleet.Reach{"a": reach(14, 13, 11, 9, 1)}
+	check("others do, and more of them run", 27, reach(34, 33, 31, 30, 4))
 	b.status.Reporters, b.status.Adopted = 1, map[string]protocol.Adopted{"a": {Reporters: 1}}
 	b.status.Last, a.lost.status.Reporters = "cellular", 1
 	if n, last := l.Reporters(); n != 1 || last != "cellular" {

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/twinfleet/twinfleet/internal/regular"
 	"github.com/twinfleet/twinfleet/internal/swarm/bus"
 )
 
@@ -149,16 +149,17 @@ func (s *settled) address(text string) (string, error) {
 	return u.String(), nil
 }
 
+// maxFile bounds the files of options, in bytes.
+const maxFile = 1 << 20
+
 func (s *settled) credentials() error {
 	for what, path := range map[string]string{"NKey": s.NkeyFile, "credentials": s.CredsFile} {
 		if path == "" {
 			continue
 		}
-		f, err := os.Open(path)
-		if err != nil {
+		if err := regular.CheckGiven(path, maxFile); err != nil {
 			return fmt.Errorf("reading the file of NATS %s: %w", what, err)
 		}
-		_ = f.Close()
 	}
 	if s.Token != "" {
 		s.client = append(s.client, nats.Token(s.Token))
@@ -186,7 +187,7 @@ func (s *settled) security() error {
 			config = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
 		config = config.Clone()
-		pem, err := os.ReadFile(s.CAFile)
+		pem, err := regular.ReadGiven(s.CAFile, maxFile)
 		if err != nil {
 			return fmt.Errorf("reading the authorities for NATS: %w", err)
 		}

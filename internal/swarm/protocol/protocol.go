@@ -278,22 +278,22 @@ type Numbers struct {
 
 // Now is what is kept under a NowKey.
 type Now struct {
-	At          time.Time             `json:"at"`
-	Open        []metrics.OpenPart    `json:"open,omitempty"`
-	Devices     []metrics.DeviceCount `json:"devices,omitempty"`
-	Queries     []metrics.QueryCount  `json:"queries,omitempty"`
-	Health      *report.Health        `json:"health,omitempty"`
-	Doubts      map[string]string     `json:"doubts,omitempty"` // why stages were not delivered as asked, by name
-	Deliveries  []fleet.Deliveries    `json:"deliveries,omitempty"`
-	Provisioned []fleet.Provisioned   `json:"provisioned,omitempty"`
-	// Adopted is what of Provisioned is devices that the agent took over, by the name of the agent that they were lost with.
-	Adopted map[string][]fleet.Provisioned `json:"adopted,omitempty"`
-	Clock   report.Clock                   `json:"clock"`
-	Control report.Control                 `json:"control"`
-	CPU     float64                        `json:"cpu,omitempty"`  // processors in use in the last second
-	Lag     time.Duration                  `json:"lag,omitempty"`  // by which operations started late then by the agent's own doing, 99th percentile
-	Own     int                            `json:"own"`            // devices that were its own
-	Kept    int                            `json:"kept,omitempty"` // of their sessions, as fleet.Fleet.Kept has it
+	At         time.Time             `json:"at"`
+	Open       []metrics.OpenPart    `json:"open,omitempty"`
+	Devices    []metrics.DeviceCount `json:"devices,omitempty"`
+	Queries    []metrics.QueryCount  `json:"queries,omitempty"`
+	Health     *report.Health        `json:"health,omitempty"`
+	Doubts     map[string]string     `json:"doubts,omitempty"` // why stages were not delivered as asked, by name
+	Deliveries []fleet.Deliveries    `json:"deliveries,omitempty"`
+	Reach      []fleet.Reach         `json:"reach,omitempty"`
+	// Adopted is what of Reach is devices that the agent took over, by the name of the agent that they were lost with.
+	Adopted map[string][]fleet.Reach `json:"adopted,omitempty"`
+	Clock   report.Clock             `json:"clock"`
+	Control report.Control           `json:"control"`
+	CPU     float64                  `json:"cpu,omitempty"`  // processors in use in the last second
+	Lag     time.Duration            `json:"lag,omitempty"`  // by which operations started late then by the agent's own doing, 99th percentile
+	Own     int                      `json:"own"`            // devices that were its own
+	Kept    int                      `json:"kept,omitempty"` // of their sessions, as fleet.Fleet.Kept has it
 	// Stopped says that the devices left before the plan said so; nil when they did not.
 	Stopped *Stopped `json:"stopped,omitempty"`
 	// Final says that the agent's devices have left, that all their numbers are kept, and that all Events were told.

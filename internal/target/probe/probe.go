@@ -14,6 +14,7 @@ import (
 
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/fleet/link/drivers"
+	"github.com/twinfleet/twinfleet/internal/fleet/redirect"
 	"github.com/twinfleet/twinfleet/internal/target"
 	"github.com/twinfleet/twinfleet/scenario"
 	spec "github.com/twinfleet/twinfleet/scenario/target"
@@ -26,6 +27,8 @@ var ErrNothingToProbe = errors.New("the embedded hub runs in the run's own proce
 type Probe struct {
 	of []*target.Target // of one hub each
 	sc *scenario.Scenario
+
+	redirected string // Redirected
 }
 
 // New makes a Probe of a scenario's target; it opens no connection yet.
@@ -190,26 +193,38 @@ func (p *Probe) Identities(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = p.greet(ctx, driver, o)
-	var refused *link.RefusedError
-	if errors.As(err, &refused) && refused.Server != "" && p.sc.Target.Redirect == spec.Follow {
-		if o, err = p.of[0].Redirected(0, id, refused.Server); err == nil {
-			err = p.greet(ctx, driver, o)
-		}
+	way := redirect.Way{
+		To: func(reference string) (redirect.Place, error) {
+			o, server, err := p.of[0].Redirected(0, id, reference)
+			return redirect.Place{Reference: reference, Server: server, Options: o}, err
+		},
+		Connect: func(o link.Options) (link.Conn, error) {
+			o.Handler, o.KeepAlive = func(link.Message) {}, time.Minute
+			if p.sc.Target.V5() {
+				o.Version = link.V5
+			}
+			return driver.Connect(ctx, o)
+		},
 	}
-	return 0, err
+	var conn link.Conn
+	if p.sc.Target.Redirect == spec.Follow {
+		var at redirect.Place
+		conn, at, err = way.Follow(redirect.Place{Options: o})
+		p.redirected = at.Server
+	} else {
+		conn, err = way.Connect(o)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return 0, leave(conn)
 }
 
-// greet connects as a device, and disconnects.
-func (p *Probe) greet(ctx context.Context, driver link.Driver, o link.Options) error {
-	o.Handler, o.KeepAlive = func(link.Message) {}, time.Minute
-	if p.sc.Target.V5() {
-		o.Version = link.V5
-	}
-	conn, err := driver.Connect(ctx, o)
-	if err != nil {
-		return err
-	}
+// Redirected is to which server, host:port, the broker sent the device that Identities asked it with; empty for none.
+func (p *Probe) Redirected() string { return p.redirected }
+
+// leave ends a connection.
+func leave(conn link.Conn) error {
 	over := make(chan error, 1)
 	conn.Serve(func(err error) { over <- err })
 	conn.Close()
