@@ -72,6 +72,7 @@ def test_properties_of_the_hub_and_of_its_partitions(hub, reader, way):
             assert client.get_partition_properties(partition)["id"] == partition
 
 
+@pytest.mark.timeout(90)  # over WebSocket the library waits a second for each partition in turn, however much there is to read
 @pytest.mark.parametrize("way", WAYS)
 def test_events_from_the_beginning_in_their_order_with_their_properties(telemetry, reader, inbox, way):
     device, _ = telemetry(3)
