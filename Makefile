@@ -57,10 +57,10 @@ kube: ## The manifests for Kubernetes, against a real API server.
 	@cd test/deploy && $(GO) test -count 1 -run APIServer . -apiserver $(CURDIR)/test/kubernetes/bin/kube-apiserver
 
 integration: ## Against a real Mosquitto and Prometheus, and with whole fleets.
-	$(GO) test -tags integration -parallel 3 -timeout 15m $$($(GO) list -tags integration ./test/... | grep -v -e '/test/brokers$$' -e '/test/counting$$')
-	$(GO) test -tags integration -parallel 8 -timeout 10m ./test/brokers
-	$(GO) test -tags integration -parallel 8 -timeout 10m ./test/counting
-	$(GO) test -tags integration -run Fleet -timeout 4m ./scenario/engine
+	$(GO) test -tags integration -count 1 -parallel 3 -timeout 15m $$($(GO) list -tags integration ./test/... | grep -v -e '/test/brokers$$' -e '/test/counting$$')
+	$(GO) test -tags integration -count 1 -parallel 8 -timeout 10m ./test/brokers
+	$(GO) test -tags integration -count 1 -parallel 8 -timeout 10m ./test/counting
+	$(GO) test -tags integration -count 1 -run Fleet -timeout 4m ./scenario/engine
 
 # The suites wait more than they compute, so that all go side by side.
 clients: ## Microsoft's own clients for Node.js, Python, Java and Go against the embedded hub, and the list of their cases in docs/embedded-hub.md.
