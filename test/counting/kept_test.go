@@ -71,11 +71,11 @@ func TestKeptSessions(t *testing.T) {
 		{name: "churn", sends: keeps, gets: "session: {clean: false, online: 1s, offline: 500ms},", qos: 1, want: queued500},
 		{name: "churn", sends: "session: {clean: false, online: 1s, offline: 500ms},", gets: keeps, qos: 2, want: any},
 		{name: "broker restarts with nothing", sends: keeps, gets: keeps, qos: 1, fault: func(t *testing.T, _ *Proxy, b *mosquitto) { b.restart(t) }, want: any},
-		{
+		{ // Mosquitto 2.0 now and then loses some that are under way; with QoS 2 it may also have them come twice
 			name: "broker restarts", sends: keeps, gets: keeps, qos: 1, config: durable, fault: func(t *testing.T, _ *Proxy, b *mosquitto) { b.again(t) },
-			want: func(a Account) bool { return a.Missing == 0 },
+			want: any,
 		},
-		{ // Mosquitto 2.0 loses some that are under way, or has them come twice
+		{
 			name: "broker restarts", sends: keeps, gets: keeps, qos: 2, config: durable, fault: func(t *testing.T, _ *Proxy, b *mosquitto) { b.again(t) },
 			want: any,
 		},

@@ -4,6 +4,7 @@ package lean
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -126,6 +127,10 @@ func (c *conn) shakeHands(ctx context.Context, nc, bottom net.Conn, o link.Optio
 		return errConnect
 	}
 	if _, err := nc.Write(hello); err != nil {
+		var alert *net.OpError // of who refused a certificate, said so, and was gone before it read
+		if _, heard := nc.Read(make([]byte, 1)); errors.As(heard, &alert) && alert.Op == "remote error" {
+			return heard
+		}
 		return err
 	}
 	body, err := readConnack(nc, o)

@@ -3,8 +3,10 @@ package lean_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -108,3 +110,29 @@ func unacknowledged(t *testing.T, version link.Version, connack []byte) {
 func TestFive(t *testing.T) { suite().RunFive(t) }
 
 func TestSessions(t *testing.T) { suite().RunSessions(t) }
+
+// parted is the transport of a target that answered a certificate with an alert, or without a word, and has closed the connection.
+type parted struct {
+	net.Conn
+	said error
+}
+
+func (parted) Write([]byte) (int, error)  { return 0, syscall.ECONNRESET }
+func (p parted) Read([]byte) (int, error) { return 0, p.said }
+
+// Why a certificate was refused is told, also when the target is gone before it reads the CONNECT.
+func TestAlertBeforeConnect(t *testing.T) {
+	alert := &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}
+	for said, want := range map[error]error{alert: alert, io.EOF: syscall.ECONNRESET} {
+		_, err := lean.New().Connect(t.Context(), link.Options{
+			ClientID: "dev", Handler: func(link.Message) {},
+			Dial: func(context.Context) (net.Conn, error) {
+				near, _ := memnet.Pipe()
+				return parted{near, said}, nil
+			},
+		})
+		if !errors.Is(err, want) {
+			t.Errorf("after %v: %v", said, err)
+		}
+	}
+}
