@@ -148,21 +148,7 @@ func TestNothingIsLostAtTheEnd(t *testing.T) {
 			for i := range 4 {
 				l.IDs = append(l.IDs, fmt.Sprintf("boards-%d", i))
 			}
-			p, start := &post{takes: 50 * time.Millisecond, arrived: make(chan fleet.Arrival, 100_000)}, time.Now()
-			var recs []*metrics.Recorder
-			for part := range n {
-				rec := metrics.NewRecorder(metrics.Options{})
-				config := fleet.Config{Seed: 1, Target: b, Driver: b, Recorder: rec, Start: start, Groups: []fleet.Group{s, l}}
-				if n > 1 {
-					config.Mine = func(index int) bool { return index%n == part }
-					config.Others = p.others(part)
-				}
-				f, err := fleet.New(config)
-				if err != nil {
-					t.Fatal(err)
-				}
-				p.fleets, recs = append(p.fleets, f), append(recs, rec)
-			}
+			p, recs := divided(t, n, 50*time.Millisecond, fleet.Config{Target: b, Driver: b, Groups: []fleet.Group{s, l}}, (*post).others)
 			var telling sync.WaitGroup
 			telling.Go(p.bring)
 			p.each(func(f *fleet.Fleet) { to(t, f, 9, 0) })

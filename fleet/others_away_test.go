@@ -53,30 +53,18 @@ func TestNothingIsLost(t *testing.T) {
 			for i := range 4 {
 				l.IDs = append(l.IDs, fmt.Sprintf("boards-%d", i))
 			}
-			p, start := &post{takes: takes, arrived: make(chan fleet.Arrival, 100_000)}, time.Now()
 			type rumour struct {
 				fleet.Listener
 				of int // part
 				at time.Time
 			}
 			heard := make(chan rumour, 10_000)
-			var recs []*metrics.Recorder
-			for part := range n {
-				rec := metrics.NewRecorder(metrics.Options{})
-				config := fleet.Config{Seed: 1, Target: b, Driver: b, Recorder: rec, Start: start, Groups: []fleet.Group{s, l}}
-				if n > 1 {
-					config.Mine = func(index int) bool { return index%n == part }
-					config.Others = &fleet.Others{
-						Arrived: func(a fleet.Arrival) { p.arrived <- a },
-						Listens: func(l fleet.Listener) { heard <- rumour{l, part, time.Now().Add(news)} },
-					}
+			p, recs := divided(t, n, takes, fleet.Config{Target: b, Driver: b, Groups: []fleet.Group{s, l}}, func(p *post, part int) *fleet.Others {
+				return &fleet.Others{
+					Arrived: func(a fleet.Arrival) { p.arrived <- a },
+					Listens: func(l fleet.Listener) { heard <- rumour{l, part, time.Now().Add(news)} },
 				}
-				f, err := fleet.New(config)
-				if err != nil {
-					t.Fatal(err)
-				}
-				p.fleets, recs = append(p.fleets, f), append(recs, rec)
-			}
+			})
 			var telling sync.WaitGroup
 			telling.Go(p.bring)
 			telling.Go(func() {

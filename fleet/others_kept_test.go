@@ -29,31 +29,20 @@ func keptParts(t *testing.T, n, deliveries int, qos byte, expiry, timeout time.D
 		s.Telemetry = fleet.Telemetry{Every: time.Second, QoS: 1, Deliveries: deliveries}
 		l.Name, l.First, l.Listens, l.IDs = "boards", 1, true, []string{"boards-0", "boards-1"}
 		l.Kept, l.Connect.SessionExpiry, l.Backoff = true, expiry, schedule.Backoff{Base: 10 * time.Second}
-		p, start := &post{takes: 50 * time.Millisecond, arrived: make(chan fleet.Arrival, 1000)}, time.Now()
-		var recs []*metrics.Recorder
-		for part := range n {
-			rec := metrics.NewRecorder(metrics.Options{})
-			config := fleet.Config{Seed: 1, Target: b, Driver: b, Recorder: rec, Start: start, Groups: []fleet.Group{s, l}}
-			if n > 1 {
-				config.Mine = func(index int) bool { return index%n == part }
-				config.Others = &fleet.Others{
-					Arrived: func(a fleet.Arrival) { p.arrived <- a },
-					Listens: func(l fleet.Listener) {
-						for other, f := range p.fleets {
-							if other != part {
-								f.Hears(l)
-								f.Hears(l) // what is told twice has no effect
-							}
+		config := fleet.Config{Target: b, Driver: b, Groups: []fleet.Group{s, l}}
+		p, recs := divided(t, n, 50*time.Millisecond, config, func(p *post, part int) *fleet.Others {
+			return &fleet.Others{
+				Arrived: func(a fleet.Arrival) { p.arrived <- a },
+				Listens: func(l fleet.Listener) {
+					for other, f := range p.fleets {
+						if other != part {
+							f.Hears(l)
+							f.Hears(l) // what is told twice has no effect
 						}
-					},
-				}
+					}
+				},
 			}
-			f, err := fleet.New(config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.fleets, recs = append(p.fleets, f), append(recs, rec)
-		}
+		})
 		told := make(chan struct{})
 		go func() {
 			defer close(told)

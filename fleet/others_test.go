@@ -34,20 +34,25 @@ func parts(t *testing.T, h *hub, n, deliveries int, takes time.Duration) (*post,
 		sensors.IDs = append(sensors.IDs, fmt.Sprintf("sensors-%d", i))
 	}
 	boards.IDs = []string{"boards-0", "boards-1", "boards-2"}
-	p, start := &post{takes: takes, arrived: make(chan fleet.Arrival, 10_000)}, time.Now()
-	var recs []*metrics.Recorder
+	return divided(t, n, takes, fleet.Config{Target: h, Driver: h, Groups: []fleet.Group{sensors, boards}}, (*post).others)
+}
+
+// divided makes a fleet in some parts, which begin now; others is what each tells.
+func divided(t *testing.T, n int, takes time.Duration, config fleet.Config, others func(p *post, part int) *fleet.Others) (p *post, recs []*metrics.Recorder) {
+	t.Helper()
+	p = &post{takes: takes, arrived: make(chan fleet.Arrival, 100_000)}
+	config.Seed, config.Start = 1, time.Now()
 	for part := range n {
-		rec := metrics.NewRecorder(metrics.Options{})
-		config := fleet.Config{Seed: 1, Target: h, Driver: h, Recorder: rec, Start: start, Groups: []fleet.Group{sensors, boards}}
+		config.Recorder = metrics.NewRecorder(metrics.Options{})
 		if n > 1 {
 			config.Mine = func(index int) bool { return index%n == part }
-			config.Others = p.others(part)
+			config.Others = others(p, part)
 		}
 		f, err := fleet.New(config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.fleets, recs = append(p.fleets, f), append(recs, rec)
+		p.fleets, recs = append(p.fleets, f), append(recs, config.Recorder)
 	}
 	return p, recs
 }

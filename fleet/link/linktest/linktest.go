@@ -20,6 +20,7 @@ import (
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 	"github.com/twinfleet/twinfleet/internal/mqtt/framing"
 	"github.com/twinfleet/twinfleet/metrics/reason"
+	"github.com/twinfleet/twinfleet/test/loopback"
 )
 
 // Suite is what every driver of connections is held to.
@@ -458,34 +459,15 @@ func (s *Suite) noConnection(t *testing.T) {
 // answering is a raw server over TCP that gives every CONNECT one answer and hangs up after a while.
 func answering(t *testing.T, answer string) func(context.Context) (net.Conn, error) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer nc.Close()
-				if _, err := framing.NewReader(nc).Next(); err != nil {
-					return
-				}
-				_, _ = nc.Write([]byte(answer))
-				if answer != "" {
-					_, _ = io.Copy(io.Discard, nc) // until the other side has had enough
-				}
-			})
+	return link.TCP(loopback.Serve(t, func(nc net.Conn) {
+		if _, err := framing.NewReader(nc).Next(); err != nil {
+			return
 		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		serving.Wait()
-	})
-	return link.TCP(l.Addr().String())
+		_, _ = nc.Write([]byte(answer))
+		if answer != "" {
+			_, _ = io.Copy(io.Discard, nc) // until the other side has had enough
+		}
+	}))
 }
 
 // What answers CONNECT is told by name, over real sockets.
