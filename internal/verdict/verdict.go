@@ -26,6 +26,9 @@ var (
 	ErrAborted = errors.New("a threshold that aborts the run was missed")
 )
 
+// cutShort is why a run has not passed whose last answers nobody waited for.
+const cutShort = "the wait for the last answers was cut short by hand"
+
 // Evidence is all that the outcome of a run depends on.
 type Evidence struct {
 	Scenario *scenario.Scenario // that was run
@@ -35,6 +38,7 @@ type Evidence struct {
 	Err        error  // what the run failed of; nil for nothing
 	Cause      error  // why it ended early: ErrStopped, ErrAborted or a failure; nil when it did not
 	Hard       bool   // it was stopped at once
+	CutShort   bool   // somebody did not wait for the last answers
 	Unexpected bool   // Err is that a step did not come to what the scenario expects
 	Left       error  // why identities of the run could not be removed; nil when they were
 	Unled      string // why the run was led by nobody for a while; empty when it was not
@@ -46,6 +50,9 @@ type Evidence struct {
 func Judge(e *Evidence) {
 	e.conclude()
 	r := e.Run
+	if e.CutShort && r.Reason != cutShort {
+		r.Notes = append(r.Notes, cutShort)
+	}
 	switch {
 	case r.Suspicion == "":
 	case r.Outcome == report.Passed: // of what is likely, and not certain, nobody can say that it has
@@ -143,6 +150,8 @@ func (e *Evidence) conclude() {
 		failed = nil
 	case byHand != "":
 		r.Outcome, r.Reason = report.Interrupted, byHand
+	case e.CutShort: // what nobody waited for may have taken longer than any bound, and failed in any way
+		r.Outcome, r.Reason = report.Interrupted, cutShort
 	default:
 		r.Outcome = report.Passed
 	}

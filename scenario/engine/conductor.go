@@ -240,9 +240,7 @@ func (c *conductor) load(ctx context.Context) error {
 	stopWatching()
 	monitoring.Wait()
 	waitForMeter()
-	if c.drain.end() {
-		c.ledger.Note("the wait for the last answers was cut short by hand")
-	}
+	c.drain.end()
 	auditErr := c.backend.EndAudit(ctx, devicesOf{c.crowd, c.fleet.Len()}, c.stopped() == nil)
 	m.sample(last)
 	if c.stopped() != nil || ctx.Err() != nil {

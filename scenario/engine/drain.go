@@ -48,11 +48,17 @@ func (d *drain) stop() bool {
 	return true
 }
 
-// end says that the wait is over, and whether somebody ended it.
-func (d *drain) end() (cut bool) {
+// end says that the wait is over.
+func (d *drain) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cancel = nil
+}
+
+// cutShort reports whether somebody ended the wait.
+func (d *drain) cutShort() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return d.cut
 }
 

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -46,6 +47,29 @@ func TestTheWaitCanBeCut(t *testing.T) {
 			t.Errorf("thresholds: %+v; want the errors seen, and what went well", run.Thresholds)
 		}
 	})
+}
+
+// What nobody waited for may have taken any time: a run that met its thresholds without it has not passed.
+func TestAWaitThatWasCutIsNoPass(t *testing.T) {
+	t.Parallel()
+	for _, thresholds := range []string{"", `thresholds: {twin_report: ["timeouts == 0", "count > 1"]}`} {
+		synctest.Test(t, func(t *testing.T) {
+			text := deadEnd[:strings.Index(deadEnd, "thresholds:")] + thresholds + "\n"
+			var eng *engine.Engine
+			eng = engine.New(inMemory(engine.Options{
+				Scenario: decode(t, text), Recorder: punctual(), AllowSaturated: true,
+				Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+					if e.Kind == report.KindDrain {
+						eng.Stop()
+					}
+				}}},
+			}, calm()))
+			const want = "the wait for the last answers was cut short by hand"
+			if run := eng.Run(t.Context()); run.Outcome != report.Interrupted || run.Reason != want || slices.Contains(run.Notes, want) {
+				t.Errorf("%s (%s), notes %q, thresholds %+v; want that it was interrupted, said once", run.Outcome, run.Reason, run.Notes, run.Thresholds)
+			}
+		})
+	}
 }
 
 // Every account of a run adds up: of the whole, of each stage, and of the stages together.

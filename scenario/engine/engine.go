@@ -214,7 +214,7 @@ func (e *Engine) conclude(ctx context.Context, err error, came *outcome) *report
 	verdict.Judge(&verdict.Evidence{
 		Scenario: e.sc, Run: r, Thresholds: came.bounds.End(r.Totals), Err: err, Cause: e.stopped(), Hard: ctx.Err() != nil,
 		Left: came.left, Unled: e.unledText(), AllowSaturated: e.allowsSaturated(),
-		Unexpected: errors.Is(err, steps.ErrUnexpected),
+		CutShort: e.drain.cutShort(), Unexpected: errors.Is(err, steps.ErrUnexpected),
 	})
 	e.ledger.End() // may take a pass away
 	e.finish(r, came.bounds)
