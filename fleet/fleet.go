@@ -311,6 +311,16 @@ func (f *Fleet) Lost() int { return int(f.lost.Load()) }
 // Losses is how many connections were lost unasked so far.
 func (f *Fleet) Losses() int { return int(f.losses.Load()) }
 
+// LossReasons is how many connections were lost so far by reason, best asked before Losses: a loss is counted there first. Connections that were lost before
+// they were of use are among them, too.
+func (f *Fleet) LossReasons() map[string]int {
+	all := make(map[string]int)
+	for _, e := range f.cfg.Recorder.Losses() {
+		all[e.Reason] += int(e.Count)
+	}
+	return all
+}
+
 // Returns is how many devices that had lost their connections were back so far.
 func (f *Fleet) Returns() int { return int(f.returns.Load()) }
 
