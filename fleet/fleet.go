@@ -36,7 +36,7 @@ type Fleet struct {
 	places  []int32                  // when each device starts: the inverse of order
 
 	takeovers takeover.Detector
-	whys      loss.Reasons // of connections that were lost
+	whys      loss.Reasons // of connections that were lost, and of what was refused
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
