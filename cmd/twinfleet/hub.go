@@ -128,7 +128,7 @@ func runHub(ctx context.Context, e env, cmd *cobra.Command) error {
 	e.outlive()
 	soft, stop := context.WithCancel(ctx)
 	defer stop()
-	hard, done := e.stopper(ctx, log, stop)
+	hard, done := e.stopperSaying(ctx, log, "stopping: the hub ends its connections; once more stops at once", stop)
 	defer done()
 	defer gc.Sparing.Tune()()
 	h, err := hub.Open(ctx, opts)

@@ -156,9 +156,6 @@ func planFlags(cmd *cobra.Command, s settings) error {
 	if cmd.Flags().Changed("agents") && s.v.GetString("from") != "" {
 		return usagef("--agents is about a scenario's devices, of which a record does not tell enough: give a scenario in place of --from")
 	}
-	if cmd.Flags().Changed("devices") && s.v.GetInt("devices") == 0 { // other numbers are the scenario's to judge
-		return usagef("--devices 0: a fleet has 1 to %s", human.Number(scenario.MostDevices, "device"))
-	}
 	return tierFlags(cmd, s)
 }
 

@@ -60,6 +60,13 @@ func decodeScenario(file string, text []byte, s settings) (*scenario.Scenario, e
 	if file == standardInput {
 		file = "stdin"
 	}
+	// Nothing asked for would be the scenario's own; other numbers are the scenario's to judge.
+	if s.given("devices") && s.v.GetInt("devices") == 0 {
+		return nil, usagef("--devices 0: a fleet has 1 to %s", human.Number(scenario.MostDevices, "device"))
+	}
+	if s.given("duration") && s.v.GetDuration("duration") == 0 {
+		return nil, usagef("--duration %s: stages last a millisecond at least; leave it out for the scenario's own", s.v.GetString("duration"))
+	}
 	sc, err := scenario.Decode(file, text, s.scenarioOptions())
 	return sc, inScenario(err)
 }

@@ -86,6 +86,7 @@ type RefusedError struct {
 	Status    int    // 300 to 599, as HTTP has it; 0 for none
 	// Server is the other server that the target names (MQTT 5 section 3.2.2.3.16), with reason codes 156 and 157; empty for none.
 	Server string
+	Words  string // its reason string over MQTT 5, as it is: it may hold anything; empty for none
 }
 
 // The return codes of CONNACK that say more than that the connection was refused.
@@ -214,7 +215,8 @@ const subscriptionFailure = 128
 
 // SubscriptionError is a SUBACK with a return code other than a granted quality of service. It is ErrSubscription.
 type SubscriptionError struct {
-	Code byte // 128 is a failure; others from there on are those of MQTT 5, and the rest none that the protocol knows
+	Code  byte   // 128 is a failure; others from there on are those of MQTT 5, and the rest none that the protocol knows
+	Words string // the target's reason string over MQTT 5, as it is: it may hold anything; empty for none
 }
 
 // Error names the return code, where it says more than that the filter was refused.

@@ -63,6 +63,8 @@ type Ended[T any] struct {
 	Value  T
 	Copies int
 	Why    Why
+	// Missing reports whether they count as missing, as the target has acknowledged the message; of those that timed out.
+	Missing bool
 }
 
 // Verdict says what a copy is.
@@ -267,7 +269,7 @@ func (b *Book[T]) end(turn int64, why Why) []Ended[T] {
 		return nil
 	}
 	delete(b.open, turn)
-	e := Ended[T]{turn, x.value, x.left, why}
+	e := Ended[T]{Turn: turn, Value: x.value, Copies: x.left, Why: why, Missing: x.lost}
 	b.keep(turn, x)
 	return []Ended[T]{e}
 }
@@ -277,7 +279,7 @@ func (b *Book[T]) absent(turn int64, x *message[T], n int) []Ended[T] {
 	if n == 0 {
 		return nil
 	}
-	e := Ended[T]{turn, x.value, n, Absent}
+	e := Ended[T]{Turn: turn, Value: x.value, Copies: n, Why: Absent}
 	if x.left -= n; x.left == 0 {
 		delete(b.open, turn)
 		b.keep(turn, x)

@@ -23,7 +23,7 @@ func Example() {
 	fmt.Printf("%+v %+v\n", b.Arrived(0, 12, begin().Add(2*time.Second), 2), b.Take())
 	// Output:
 	// {Verdict:1 Ends:true Value:operation OutOfOrder:false}
-	// [{Turn:0 Value:operation Copies:1 Why:1}] {Duplicates:0 Late:0 Missing:1 OutOfOrder:0}
+	// [{Turn:0 Value:operation Copies:1 Why:1 Missing:true}] {Duplicates:0 Late:0 Missing:1 OutOfOrder:0}
 	// {Verdict:2 Ends:false Value: OutOfOrder:false} {Duplicates:0 Late:1 Missing:-1 OutOfOrder:0}
 }
 
@@ -154,12 +154,12 @@ func TestAbsence(t *testing.T) {
 	}
 	k.send(3, 0, a)
 	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Left)),
-		book.Ended[int]{Turn: 3, Value: 3, Copies: 2, Why: book.Absent}, book.Ended[int]{Turn: 3, Value: 3, Copies: 1, Why: book.TimedOut})
+		book.Ended[int]{Turn: 3, Value: 3, Copies: 2, Why: book.Absent}, book.Ended[int]{Turn: 3, Value: 3, Copies: 1, Why: book.TimedOut, Missing: true})
 	k.counts(book.Counts{Duplicates: 1, Missing: 1})
 	// Whoever was gone before was not sent it: what a group lacks is lost.
 	k.send(4, 0, a)
 	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Gone)),
-		book.Ended[int]{Turn: 4, Value: 4, Copies: 1, Why: book.Absent}, book.Ended[int]{Turn: 4, Value: 4, Copies: 2, Why: book.TimedOut})
+		book.Ended[int]{Turn: 4, Value: 4, Copies: 1, Why: book.Absent}, book.Ended[int]{Turn: 4, Value: 4, Copies: 2, Why: book.TimedOut, Missing: true})
 	k.counts(book.Counts{Duplicates: 1, Missing: 3})
 	k.send(5, 0, a)
 	k.ends(k.book.Sweep(begin().Add(time.Minute), func(int, int, time.Time) book.Presence { return book.Gone }), book.Ended[int]{Turn: 5, Value: 5, Copies: 3, Why: book.Absent})

@@ -174,7 +174,7 @@ func (m *model) end(turn int64, why book.Why) []book.Ended[int] {
 	}
 	n := h.left()
 	h.why = why
-	return []book.Ended[int]{{Turn: turn, Value: int(turn), Copies: n, Why: why}}
+	return []book.Ended[int]{{Turn: turn, Value: int(turn), Copies: n, Why: why, Missing: h.lost}}
 }
 
 // miss is for slots of one's own.

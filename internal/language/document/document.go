@@ -213,6 +213,11 @@ func readScalar(r *language.Reader, path string, n *yaml.Node) (any, bool) {
 		if json.Valid([]byte(n.Value)) {
 			return json.Number(n.Value), true
 		}
+		// YAML makes 8 of 010, and 7 of a serial number that is 007.
+		if digits := strings.TrimLeft(n.Value, "+-"); len(digits) > 1 && digits[0] == '0' && digits[1] >= '0' && digits[1] <= '9' {
+			r.Fail(path, n, "%s begins with a zero, as no number of JSON does; write it in quotes to send it as text, or without the zero", n.Value)
+			return nil, false
+		}
 	case "!!bool", "!!null":
 	default:
 		r.Fail(path, n, "the tag %s means nothing here; remove it", n.ShortTag())

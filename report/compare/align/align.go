@@ -20,6 +20,7 @@ const (
 	leastBlock = time.Second             // since a record has a sample a second
 	ticks      = 1200 * time.Millisecond // by which equal stages may differ in their samples
 	afterEnd   = 10 * time.Millisecond
+	atOnce     = 100 * time.Millisecond // by which stages that were to be equal may end apart
 )
 
 // Plan is what both runs did, cut into blocks that stand beside each other, and what is to be said of it.
@@ -37,7 +38,11 @@ type part struct {
 	samples []report.Sample
 	rest    []report.Sample // what ended after the last stage, when it is this
 	length  time.Duration
+	names   []string      // of the stages that it is made of
+	span    time.Duration // how long they ran; noEnd when the record does not tell
 }
+
+const noEnd = time.Duration(math.MaxInt64)
 
 // Runs finds what both runs did, and says what only one of them did. A stage for which notAsAsked gives a reason, because its load was not
 // the one that was asked for, is left out, or compared all the same when that is allowed.
@@ -89,8 +94,8 @@ func Runs(before, after *report.History, notAsAsked func(stage string) string, a
 func split(h *report.History) []part {
 	var parts []part
 	spans := stages(h)
-	end := time.Duration(math.MaxInt64)
-	if n := len(spans); n > 0 && spans[n-1].To < math.MaxInt64-afterEnd {
+	end := noEnd
+	if n := len(spans); n > 0 && spans[n-1].To < noEnd-afterEnd {
 		end = spans[n-1].To + afterEnd
 	}
 	for _, s := range h.Samples {
@@ -102,7 +107,7 @@ func split(h *report.History) []part {
 		}
 		stage := stageAt(spans, at, s.Window.Stage)
 		if n == 0 || parts[n-1].stage != stage {
-			parts = append(parts, part{stage: stage})
+			parts = append(parts, part{stage: stage, names: []string{stage}, span: spanOf(spans, stage)})
 		}
 		x := &parts[len(parts)-1]
 		x.samples = append(x.samples, s)
@@ -123,6 +128,18 @@ func stageAt(spans []report.Stage, at time.Duration, named string) string {
 	return spans[i].Name
 }
 
+// spanOf is how long a stage ran; nothing for what no stage is named.
+func spanOf(spans []report.Stage, name string) time.Duration {
+	i := slices.IndexFunc(spans, func(x report.Stage) bool { return x.Name == name })
+	switch {
+	case i < 0:
+		return 0
+	case spans[i].To == noEnd:
+		return noEnd
+	}
+	return spans[i].To - spans[i].From
+}
+
 // stages are when the stages ran. What a record that was cut has of that is in its events. Names are made to differ.
 func stages(h *report.History) []report.Stage {
 	all := slices.Clone(h.Run.Stages)
@@ -132,13 +149,13 @@ func stages(h *report.History) []report.Stage {
 			if e.Kind != "stopping" && (e.Kind != "stage" || !e.OK) {
 				continue
 			}
-			if n := len(begun); n > 0 && begun[n-1].To == math.MaxInt64 {
+			if n := len(begun); n > 0 && begun[n-1].To == noEnd {
 				begun[n-1].To = e.At
 			}
 			if e.Kind == report.KindStopping {
 				continue // what comes after it is the wait for answers
 			}
-			begun = append(begun, report.Stage{Name: e.Text, From: e.At, To: math.MaxInt64})
+			begun = append(begun, report.Stage{Name: e.Text, From: e.At, To: noEnd})
 		}
 		if len(begun) > 0 {
 			all = begun
@@ -168,12 +185,15 @@ func settle(parts *[]part, other []part, spans []report.Stage) {
 			continue
 		}
 		*parts = slices.Delete(*parts, n, n+1)
+		y := &(*parts)[max(n-1, 0)]
 		if n > 0 {
-			y := &(*parts)[n-1]
-			y.samples, y.rest, y.length = append(y.samples, x.samples...), x.rest, y.length+x.length
+			y.samples, y.rest, y.names = append(y.samples, x.samples...), x.rest, append(y.names, x.names...)
 		} else {
-			y := &(*parts)[0]
-			y.samples, y.length = append(x.samples, y.samples...), y.length+x.length
+			y.samples, y.names = append(x.samples, y.samples...), append(x.names, y.names...)
+		}
+		y.length += x.length
+		if y.span += x.span; y.span < 0 || x.span == noEnd {
+			y.span = noEnd
 		}
 		n--
 	}
@@ -206,17 +226,33 @@ func plural(n int, one, many string) string {
 	return many
 }
 
+// asLong tells whether two stages ran for as long as each other. Samples tell it to a tick, which is much of a short stage: so
+// much is forgiven to stages of which their records say that they did.
+func asLong(a, b part) bool {
+	near := max(a.length, b.length) / 20
+	apart := (a.length - b.length).Abs()
+	if a.span == noEnd || b.span == noEnd || (a.span-b.span).Abs() > max(near, atOnce) {
+		return apart <= near
+	}
+	return apart <= max(near, ticks)
+}
+
 // cut makes two stages as long as each other and says so.
 func (p *Plan) cut(a, b part, whole bool) [2]part {
-	short, long := min(a.length, b.length), max(a.length, b.length)
-	if long-short <= max(ticks, long/20) {
+	short := min(a.length, b.length)
+	if asLong(a, b) {
 		if !whole {
 			a.rest, b.rest = nil, nil // a record that was cut never waited for answers
 		}
 		return [2]part{a, b}
 	}
-	p.Note(fmt.Sprintf("the stage %s took %s and %s: its first %s are compared", a.stage, human.Duration(a.length.Round(time.Second)),
-		human.Duration(b.length.Round(time.Second)), human.Duration(short.Round(time.Second))))
+	names := a.names
+	if len(b.names) > len(names) {
+		names = b.names
+	}
+	p.Note(fmt.Sprintf("the %s %s took %s and %s: %s first %s are compared", plural(len(names), "stage", "stages"), strings.Join(names, ", "),
+		human.Duration(a.length.Round(time.Second)), human.Duration(b.length.Round(time.Second)), plural(len(names), "its", "their"),
+		human.Duration(short.Round(time.Second))))
 	pair := [2]part{a, b}
 	for i := range pair {
 		x := &pair[i]

@@ -31,6 +31,17 @@ func history(seconds ...int) *report.History {
 	return h
 }
 
+// cut is what a record still has of a run whose process was killed after so many seconds.
+func cut(h *report.History, seconds int) *report.History {
+	c := &report.History{Run: &report.Run{}, Samples: h.Samples[:seconds]}
+	for _, s := range h.Run.Stages {
+		if s.From < time.Duration(seconds)*time.Second {
+			c.Events = append(c.Events, report.Event{At: s.From, Kind: "stage", Text: s.Name, OK: true})
+		}
+	}
+	return c
+}
+
 func asAsked(string) string { return "" }
 
 // ended is how many reports each block has, of both runs.
@@ -56,6 +67,15 @@ func TestBlocks(t *testing.T) {
 			"a longer stage", history(4, 40), history(4, 60), append(slices.Repeat([]uint64{2}, 2), slices.Repeat([]uint64{2}, 20)...),
 			"the stage b took 40.0s and 1m00s: its first 40.0s are compared",
 		},
+		{
+			"a short stage that is longer by less than a tick", history(4, 2), history(4, 3), slices.Repeat([]uint64{1}, 6),
+			"the stage b took 2.00s and 3.00s: its first 2.00s are compared",
+		},
+		{
+			"a record that was cut", history(2, 6), cut(history(2, 6), 7), slices.Repeat([]uint64{1}, 7),
+			"the stage b took 6.00s and 5.00s: its first 5.00s are compared",
+		},
+		{"a record that was cut where its stage ends", cut(history(2, 6), 2), history(2), slices.Repeat([]uint64{1}, 2), ""},
 		{"a stage more", history(20), history(20, 5), slices.Repeat([]uint64{1}, 20), "only the second run has the stage b, which is left out"},
 		{"nothing in common", history(5), history(), nil, "only the first run has the stage a"},
 	} {
