@@ -286,7 +286,7 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 		f.listeners.Add(int64(len(g.IDs)))
 	}
 	if g.Listens && g.Kept && len(g.IDs) > 0 {
-		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).qos)
+		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).asked)
 	}
 	f.addActivities(in)
 	return in, nil
