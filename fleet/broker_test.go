@@ -30,6 +30,7 @@ type broker struct {
 	unread   bool                      // it takes no more, as of DISCONNECT
 	refuses  func(o link.Options) bool // nil for none
 	forbids  func(id string) bool      // whose SUBSCRIBE it refuses; nil for nobody's
+	words    string                    // that it says with what it refuses
 	ends     error                     // with which drop ends connections; link.ErrLost when nil
 	sessions map[string]*memory
 	options  map[string][]link.Options // by client, of each connection
@@ -115,7 +116,7 @@ func (b *broker) Connect(ctx context.Context, o link.Options) (link.Conn, error)
 		return nil, link.ErrLost
 	}
 	if b.refuses != nil && b.refuses(o) {
-		return nil, &link.RefusedError{Code: 5}
+		return nil, &link.RefusedError{Code: 5, Words: b.words}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -212,7 +213,12 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 		closed := w.closed
 		if s := w.broker.sessions[w.id]; !closed && s != nil {
 			w.broker.subs[w.id]++
-			s.filters = filters
+			if s.filters = filters; w.broker.lowers {
+				s.filters = slices.Clone(filters)
+				for i := range s.filters {
+					s.filters[i].QoS = 0
+				}
+			}
 		}
 		w.broker.mu.Unlock()
 		if closed {
@@ -220,7 +226,7 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 			return
 		}
 		if w.broker.forbids != nil && w.broker.forbids(w.id) {
-			done(&link.SubscriptionError{})
+			done(&link.SubscriptionError{Words: w.broker.words})
 			return
 		}
 		if w.broker.lowers {

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +16,32 @@ type account struct {
 	book.Book[metrics.Started]
 	kind     *kind
 	audience *audience.Audience // of the device's topic; nil where any subscriber will do, and before the first message
+	hearers  *audience.Audience // where any subscriber will do: who may get a message, once somebody asked; nil where nobody knows
+	stages   []from             // of the messages, in their order
+}
+
+// from is where copies count of the messages from a turn on.
+type from struct {
+	turn   int64
+	copies metrics.Copies
+}
+
+// begins notes when the message of a turn was intended: what becomes of its copies counts in that stage.
+func (a *account) begins(turn int64, intended time.Time) {
+	copies := a.kind.delivery.Copies(intended)
+	if n := len(a.stages); n == 0 || a.stages[n-1].copies != copies {
+		a.stages = append(a.stages, from{turn, copies})
+	}
+}
+
+// copies is where those of the message of a turn count.
+func (a *account) copies(turn int64) (c metrics.Copies) {
+	for i := len(a.stages) - 1; i >= 0; i-- {
+		if c = a.stages[i].copies; a.stages[i].turn <= turn {
+			break
+		}
+	}
+	return c
 }
 
 // everySubscriber is Telemetry.Deliveries for all subscribers of the fleet of whose filters one matches.
@@ -46,6 +71,7 @@ func (d *device) account(k *kind) *account {
 func (d *device) expect(k *kind, turn int64, intended, free, sent time.Time) {
 	d.mu.Lock()
 	a := d.account(k)
+	a.begins(turn, intended)
 	m := book.Message[metrics.Started]{Turn: turn, Audience: a.audience, Deadline: sent.Add(d.group.Timeout)}
 	n := a.Anyone
 	if a.audience != nil {
@@ -60,16 +86,27 @@ func (d *device) expect(k *kind, turn int64, intended, free, sent time.Time) {
 	for range n {
 		m.Value = k.delivery.StartAfter(intended, free, sent)
 	}
-	d.fleet.undelivered.Add(d.changes(a, sent, func() { a.Expect(m) }))
+	d.fleet.undelivered.Add(a.changes(turn, func() { a.Expect(m) }))
 	d.mu.Unlock()
 	if len(m.Absent) > 0 {
 		k.delivery.DropMany(uint64(len(m.Absent)), intended, metrics.DropNotConnected)
 	}
 }
 
-// changes is by how much the number of open messages grows when something is done, of which the kind's counts are told. The caller holds
-// the lock.
-func (d *device) changes(a *account, now time.Time, do func()) int64 {
+// changes is by how much the number of open messages grows when something is done about that of a turn, of which the kind's counts are told. The
+// caller holds the lock.
+func (a *account) changes(turn int64, do func()) int64 {
+	grown, c := a.counts(do)
+	if c != (book.Counts{}) {
+		copies := a.copies(turn)
+		copies.Came(uint64(c.Duplicates), uint64(c.OutOfOrder))
+		copies.Missing(c.Missing)
+	}
+	return grown
+}
+
+// counts is changes for what is done about any messages, and what it counted: that belongs to their stages, too.
+func (a *account) counts(do func()) (grown int64, c book.Counts) {
 	before := a.Open()
 	do()
 	c, k := a.Take(), a.kind
@@ -77,9 +114,7 @@ func (d *device) changes(a *account, now time.Time, do func()) int64 {
 	k.late.Add(c.Late)
 	k.missing.Add(c.Missing)
 	k.outOfOrder.Add(c.OutOfOrder)
-	k.delivery.Copies(now, uint64(c.Duplicates), uint64(c.OutOfOrder))
-	k.delivery.Missing(now, c.Missing)
-	return int64(a.Open() - before)
+	return int64(a.Open() - before), c
 }
 
 // delivered notes that a subscriber has a message of this device: it ends its delivery, or is a duplicate, late, or nobody knows.
@@ -87,7 +122,7 @@ func (d *device) delivered(m mark.Mark, subscriber int, now time.Time) (stranger
 	d.mu.Lock()
 	a := d.account(d.group.kinds[m.Kind])
 	var got book.Arrival[metrics.Started]
-	d.fleet.undelivered.Add(d.changes(a, now, func() {
+	d.fleet.undelivered.Add(a.changes(m.Turn, func() {
 		got = a.Arrived(m.Turn, subscriber, now, int(d.fleet.listeners.Load()))
 	}))
 	if got.Ends {
@@ -278,7 +313,7 @@ func (d *device) forget(k *kind, turn int64) {
 	d.mu.Lock()
 	a := d.account(k)
 	var ended []book.Ended[metrics.Started]
-	d.fleet.undelivered.Add(d.changes(a, time.Now(), func() { ended = a.NotSent(turn) }))
+	d.fleet.undelivered.Add(a.changes(turn, func() { ended = a.NotSent(turn) }))
 	if len(ended) == 0 {
 		d.mu.Unlock()
 		return
@@ -294,8 +329,7 @@ func (d *device) taken(k *kind, turn int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	a := d.account(k)
-	now := time.Now()
-	d.changes(a, now, func() { a.Acked(turn, now) })
+	a.changes(turn, func() { a.Acked(turn, time.Now()) })
 }
 
 // eachAccount ends deliveries of all kinds as something says.
@@ -304,7 +338,15 @@ func (d *device) eachAccount(now time.Time, end func(*account) []book.Ended[metr
 	var ended []book.Ended[metrics.Started]
 	for _, a := range d.accounts {
 		if a != nil {
-			d.fleet.undelivered.Add(d.changes(a, now, func() { ended = append(ended, end(a)...) }))
+			var theirs []book.Ended[metrics.Started]
+			grown, _ := a.counts(func() { theirs = end(a) })
+			d.fleet.undelivered.Add(grown)
+			for _, e := range theirs {
+				if e.Missing {
+					a.copies(e.Turn).Missing(int64(e.Copies))
+				}
+			}
+			ended = append(ended, theirs...)
 		}
 	}
 	d.mu.Unlock()
@@ -320,7 +362,7 @@ func (d *device) sweepDeliveries(now time.Time) {
 	d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] {
 		return a.Sweep(now, func(s int, m metrics.Started, acked time.Time) book.Presence {
 			return d.fleet.presence(s, a.kind.QoS, passing{sent: m.Sent, acked: acked, timeout: d.group.Timeout})
-		})
+		}, func() *audience.Audience { return d.hearers(a) })
 	})
 }
 
@@ -386,39 +428,4 @@ func (d *device) underWay(listens bool) int {
 		n++
 	}
 	return n
-}
-
-// errAudience is returned for a fleet whose messages are for every subscriber, of whom some are not known by their ids.
-var errAudience = errors.New("deliveries to every subscriber need the ids of all who listen")
-
-// addAudiences finds out who listens to what, when messages are for every subscriber.
-func (f *Fleet) addAudiences() error {
-	every := false
-	for _, g := range f.groups {
-		for _, k := range g.kinds {
-			every = every || k.Deliveries == everySubscriber
-		}
-	}
-	if !every {
-		return nil
-	}
-	var all []audience.Subscriber
-	for _, g := range f.groups {
-		if !g.Listens || g.protocol.Twins() {
-			continue
-		}
-		for i, id := range g.IDs {
-			if id == "" {
-				return errAudience
-			}
-			s := audience.Subscriber{Index: g.First + i}
-			for _, filter := range f.filtersOf(g, s.Index, id) {
-				s.Filters = append(s.Filters, filter.Topic)
-				s.NoLocal = s.NoLocal || filter.NoLocal
-			}
-			all = append(all, s)
-		}
-	}
-	f.audiences = audience.New(all)
-	return nil
 }

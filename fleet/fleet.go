@@ -24,7 +24,7 @@ import (
 )
 
 // Fleet is running devices: all of a Config, or those of them that are its own (Config.Mine). Scale, ScaleGroups, Arrive, the plans of movements
-// and their Run, Storm, Ran, Adopt and Stop are for one goroutine at a time; the others may be used from any.
+// and their Run, Storm and Ran are for one goroutine at a time, and Stop for one, which may be another; the others may be used from any.
 type Fleet struct {
 	cfg     Config
 	log     *slog.Logger
@@ -36,7 +36,7 @@ type Fleet struct {
 	places  []int32                  // when each device starts: the inverse of order
 
 	takeovers takeover.Detector
-	whys      loss.Reasons // of connections that were lost
+	whys      loss.Reasons // of connections that were lost, and of what was refused
 
 	ctx      context.Context // ends when devices must go at once
 	cancel   context.CancelFunc
@@ -54,6 +54,7 @@ type Fleet struct {
 	calendar schedule.Calendar
 	turns    map[metrics.Operation]*rotation.Rotation // who is to do what a rate asks for; connected devices only
 	paused   atomic.Bool
+	finish   sync.Once                 // who is first closes over
 	over     chan struct{}             // closed when nothing is due any more
 	end      time.Time                 // the last time at which something is; read it after over is closed
 	planned  atomic.Pointer[time.Time] // the same, known before; nil while it is not
@@ -79,6 +80,8 @@ type Fleet struct {
 	measures    bool            // that there are such
 	strays      int             // of an account: book.Book.Most
 	longest     time.Duration   // time-out of a group
+
+	heard func() *audience.Index // Fleet.known, asked once
 }
 
 // streams are the streams of what devices do.
@@ -169,6 +172,7 @@ func New(cfg Config) (*Fleet, error) {
 			f.add(i, g.IDs[i-g.at])
 		}
 	}
+	f.heard = sync.OnceValue(f.known)
 	if err := f.addAudiences(); err != nil {
 		return nil, err
 	}
@@ -282,7 +286,7 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 		f.listeners.Add(int64(len(g.IDs)))
 	}
 	if g.Listens && g.Kept && len(g.IDs) > 0 {
-		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).qos)
+		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).asked)
 	}
 	f.addActivities(in)
 	return in, nil
@@ -310,6 +314,16 @@ func (f *Fleet) Lost() int { return int(f.lost.Load()) }
 
 // Losses is how many connections were lost unasked so far.
 func (f *Fleet) Losses() int { return int(f.losses.Load()) }
+
+// LossReasons is how many connections were lost so far by reason, best asked before Losses: a loss is counted there first. Connections that were lost before
+// they were of use are among them, too.
+func (f *Fleet) LossReasons() map[string]int {
+	all := make(map[string]int)
+	for _, e := range f.cfg.Recorder.Losses() {
+		all[e.Reason] += int(e.Count)
+	}
+	return all
+}
 
 // Returns is how many devices that had lost their connections were back so far.
 func (f *Fleet) Returns() int { return int(f.returns.Load()) }
@@ -368,11 +382,15 @@ func (f *Fleet) due(now time.Time) time.Time {
 }
 
 // Finish ends what devices do on their own: from now on nothing is due. Devices that are connected stay so and answer what
-// they are asked; those that are not do not come back, but to fetch what the target keeps for them. It may be called more than once.
+// they are asked; those that are not do not come back, but to fetch what the target keeps for them. It may be called more than once, also by several at once.
 func (f *Fleet) Finish() {
-	if !f.finished() {
+	first := false
+	f.finish.Do(func() {
 		f.end = f.due(time.Now())
 		close(f.over)
+		first = true
+	})
+	if first {
 		f.tell()
 	}
 }
@@ -393,7 +411,7 @@ func (f *Fleet) Stop(ctx context.Context) {
 	f.Finish()
 	f.courses.end()
 	for f.Active() > 0 {
-		f.move(roster.Everyone, false, f.end)
+		f.goes()
 	}
 	stop := context.AfterFunc(ctx, func() {
 		f.killed.Store(true)
@@ -404,6 +422,13 @@ func (f *Fleet) Stop(ctx context.Context) {
 	f.running.Wait()
 	f.wipe(ctx)
 	f.cancel()
+}
+
+// goes stops the last device. Whoever takes some over, or begins a stage, has its turn between two of them.
+func (f *Fleet) goes() {
+	f.courses.moving.Lock()
+	defer f.courses.moving.Unlock()
+	f.move(roster.Everyone, false, f.end)
 }
 
 // tell says to all devices that something has happened.

@@ -56,3 +56,37 @@ func TestReasonsOfLosses(t *testing.T) {
 		}
 	})
 }
+
+// What a target says of why it refuses something is counted with it, without the id of the device.
+func TestReasonsOfRefusals(t *testing.T) {
+	for name, set := range map[string]func(b *broker){
+		"connect":   func(b *broker) { b.refuses = func(link.Options) bool { return true } },
+		"subscribe": func(b *broker) { b.forbids = func(string) bool { return true } },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBroker(link.V5, boards)
+			b.words = "boards-0 has no licence"
+			set(b)
+			rec := metrics.NewRecorder(metrics.Options{})
+			f, err := fleet.New(fleet.Config{
+				Groups: []fleet.Group{{Name: "boards", IDs: []string{"boards-0"}, Listens: true}}, Target: b, Driver: b, Recorder: rec,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			to(t, f, 1, 0)
+			time.Sleep(second)
+			f.Stop(t.Context())
+			n := 0
+			for _, e := range rec.Snapshot().Errors {
+				if e.Operation != metrics.Operation(name) || !strings.HasSuffix(e.Reason, `: "{device} has no licence"`) {
+					t.Errorf("%s: %d × %s: %s", name, e.Count, e.Operation, e.Reason)
+				}
+				n += int(e.Count)
+			}
+			if n == 0 {
+				t.Errorf("%s: nothing was refused", name)
+			}
+		})
+	}
+}

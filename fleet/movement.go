@@ -30,7 +30,7 @@ type Movement struct {
 
 // courses are the movements of a fleet.
 type courses struct {
-	moving sync.Mutex // held while devices come and go
+	moving sync.Mutex // held while devices come and go, and while it matters who is there: before mu
 
 	mu    sync.Mutex  // protects the following fields
 	all   []*Movement // in the order of their begins
@@ -105,19 +105,22 @@ func (f *Fleet) ScaleGroups(ctx context.Context, goals []int, over time.Duration
 // PlanGroups is the movement that brings the number of active devices of each group to a goal of its own, as ScaleGroups says.
 func (f *Fleet) PlanGroups(begin time.Time, goals []int, over time.Duration) *Movement {
 	f.CatchUp(begin)
-	return f.plan(begin, slices.Values(f.active.Moves(goals, over)), over)
+	f.courses.moving.Lock()
+	moves := f.active.Moves(goals, over)
+	f.courses.moving.Unlock()
+	return f.plan(begin, slices.Values(moves), over)
 }
 
 // plan has a movement hold from its begin on.
 func (f *Fleet) plan(begin time.Time, moves iter.Seq[roster.Move], over time.Duration) *Movement {
+	c := &f.courses
+	c.moving.Lock()
+	defer c.moving.Unlock()
 	m := &Movement{fleet: f, begin: begin, over: over, moves: moves, from: f.active.Clone()}
 	m.next, m.stop = iter.Pull(moves)
-	c := &f.courses
 	if before := c.last(); before != nil {
-		c.moving.Lock()
 		before.stop()
 		before.waiting = false
-		c.moving.Unlock()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -190,7 +190,7 @@ func (s *sending) done(err error) {
 		op.end(metrics.OK)
 		return
 	}
-	op.fail(err)
+	x.d.fail(op, err)
 	if op.renews {
 		x.d.renewSoon()
 	}
@@ -198,7 +198,7 @@ func (s *sending) done(err error) {
 
 // fail ends an operation with an error: what the target refused says so, and what was not sent because it takes no such thing; everything else went
 // with its connection.
-func (op *operation) fail(err error) {
+func (d *device) fail(op *operation, err error) {
 	var refused *link.RefusedError
 	var unsent link.UnsupportedError
 	switch {
@@ -211,7 +211,7 @@ func (op *operation) fail(err error) {
 	}
 	now := time.Now()
 	if o := inTime(op.deadline, now, refusal(refused)); o != metrics.Timeout {
-		op.EndBecause(now, o, refused.Reason())
+		op.EndBecause(now, o, d.fleet.whys.Refused(refused, d.id))
 		return
 	}
 	op.EndBecause(now, metrics.Timeout, endReason(metrics.Timeout))

@@ -45,17 +45,39 @@ type noted struct {
 	ledger  *ledger
 	id      string
 	handler func(link.Message)
-	over    func(error)
 	version int
+
+	mu    sync.Mutex // protects the following fields
+	over  func(error)
+	ended bool
 }
 
-func (n *noted) Serve(over func(error))                       { n.over = over }
-func (n *noted) Close()                                       { n.over(nil) }
+func (n *noted) Serve(over func(error)) {
+	n.mu.Lock()
+	n.over = over
+	ended := n.ended
+	n.mu.Unlock()
+	if ended { // before it was served
+		over(nil)
+	}
+}
+
+func (n *noted) Close()                                       { n.end() }
 func (n *noted) Subscribe(done func(error), _ ...link.Filter) { done(nil) }
 
 func (n *noted) Abort() {
 	n.ledger.note("%s is cut", n.id)
-	n.over(nil)
+	n.end()
+}
+
+func (n *noted) end() {
+	n.mu.Lock()
+	over, first := n.over, !n.ended
+	n.ended = true
+	n.mu.Unlock()
+	if first && over != nil {
+		over(nil)
+	}
 }
 
 func (n *noted) Publish(m link.Message, done func(error)) {

@@ -78,7 +78,7 @@ func (d *device) provision(ctx context.Context, due, intended time.Time) error {
 		op.Unanswered(time.Now(), stoppedFirst)
 		return err
 	}
-	op.EndBecause(time.Now(), registrationOutcome(err), reasonOf(err))
+	op.EndBecause(time.Now(), registrationOutcome(err), d.reasonOf(err))
 	if err != nil {
 		d.fleet.log.Debug("provisioning failed", "device", d.id, "error", err)
 		return unassignedError{fmt.Errorf("provisioning: %w", err)}

@@ -8,17 +8,14 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link"
 	"github.com/twinfleet/twinfleet/internal/fleet/loss"
 	"github.com/twinfleet/twinfleet/metrics"
-	"github.com/twinfleet/twinfleet/metrics/reason"
 )
 
-// reasonOf says in a few words why an operation of a device ended badly.
-func reasonOf(err error) string {
-	switch {
-	case errors.Is(err, link.ErrLost):
+// reasonOf says in a few words why an operation of the device ended badly.
+func (d *device) reasonOf(err error) string {
+	if errors.Is(err, link.ErrLost) {
 		return link.ErrLost.Error()
-	default:
-		return reason.Of(err)
 	}
+	return d.fleet.whys.Refused(err, d.id)
 }
 
 // countLoss counts why the connection of a session was lost that is over, by the error that its driver gave: nil when this side ended it.

@@ -25,7 +25,7 @@ func (d *device) withCorrelation(p *link.Properties, k *kind, request uint64) *l
 func (d *device) unasked(request uint64, err error) {
 	if op := d.take(request); op != nil {
 		defer d.counted(op)
-		op.fail(err)
+		d.fail(op, err)
 	}
 }
 

@@ -18,6 +18,8 @@ func (f *Fleet) Storm(share float64, within time.Duration, round int, groups ...
 // StormAt is Storm for one that begins at a time, among the devices that are active then.
 func (f *Fleet) StormAt(begin time.Time, share float64, within time.Duration, round int, groups ...string) (cut int) {
 	f.CatchUp(begin)
+	f.courses.moving.Lock()
+	defer f.courses.moving.Unlock()
 	hits := func(place int) bool {
 		i := int(f.order[place])
 		if len(groups) > 0 && !slices.Contains(groups, f.groups[f.groupOf[i]].Name) {

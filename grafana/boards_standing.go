@@ -3,7 +3,7 @@ package grafana
 // Verdicts of a run, as people read them, and their colours.
 func verdictNames() map[string]string {
 	return map[string]string{
-		"starting": "STARTING", "holding": "HOLDING SO FAR", "cannot_say": "CANNOT SAY YET", "missing": "MISSING A THRESHOLD", "failing": "FAILING",
+		"starting": "STARTING", "holding": "HOLDING SO FAR", "cannot_say": "CANNOT SAY", "missing": "MISSING A THRESHOLD", "failing": "FAILING",
 		"passed": "PASSED", "missed": "MISSED A THRESHOLD", "saturated": "GENERATOR SATURATED", "interrupted": "INTERRUPTED", "failed": "FAILED",
 	}
 }
@@ -50,7 +50,7 @@ func standing() Row {
 	return Row{Title: "How it stands", Panels: []Panel{
 		{
 			Title: "Verdict", Description: "Of each chosen run: holding so far, missing a threshold, cannot say, or failing while it goes on; then passed, missed, " +
-				"saturated (the generator was the bottleneck), interrupted or failed.",
+				"saturated (the generator was the bottleneck), interrupted or failed; cannot say of one that is over stands for a guess that something else has spoiled it.",
 			Kind: "stat", Unit: "none", Width: 6, Height: 4, ShowName: true, Filled: true, Names: verdictNames(), Colors: verdictColors(),
 			Queries: []Query{{Expr: ofRuns("twinfleet_run_verdict") + " == 1", Legend: "{{verdict}}", Instant: true}},
 		},

@@ -161,15 +161,26 @@ func (s *Series) DropMany(n uint64, intended time.Time, reason string) {
 	}
 }
 
-// Copies counts, of deliveries, copies that came at a time and that a subscriber had before, and first copies that came behind one of a later
-// message.
-func (s *Series) Copies(at time.Time, duplicates, outOfOrder uint64) {
-	if duplicates+outOfOrder == 0 {
-		return
+// Copies is where it counts what became of the copies of a message beside its deliveries' ends: in the stage in which the message was intended, whenever
+// that shows. Equal ones are of one series and stage. The zero value counts nothing.
+type Copies struct{ cell *cell }
+
+// Copies is where that counts of a message that was intended at a time.
+func (s *Series) Copies(intended time.Time) Copies { return Copies{s.at(intended)} }
+
+// Came counts copies that a subscriber had before, and first copies that came behind one of a later message.
+func (c Copies) Came(duplicates, outOfOrder uint64) {
+	if c.cell != nil && duplicates+outOfOrder > 0 {
+		c.cell.copies[0].Add(duplicates)
+		c.cell.copies[1].Add(outOfOrder)
 	}
-	c := s.at(at)
-	c.copies[0].Add(duplicates)
-	c.copies[1].Add(outOfOrder)
+}
+
+// Missing counts by how many more have not come of those that the target has acknowledged; fewer, below 0, when some came after all.
+func (c Copies) Missing(more int64) {
+	if c.cell != nil && more != 0 {
+		c.cell.missing.Add(more)
+	}
 }
 
 // Lost counts, of connect, that a connection which was made was lost at a time, and why, best from package metrics/reason: it shows among the reasons why
@@ -178,14 +189,6 @@ func (s *Series) Lost(at time.Time, reason string) {
 	c := s.at(at)
 	c.errors.Add(errorKey{lost, s.rec.bound(lost, reason)}, at)
 	c.lost.Add(1)
-}
-
-// Missing counts, of deliveries, by how many at a time more have not come of those that the target has acknowledged; fewer, below 0, when some came
-// after all.
-func (s *Series) Missing(at time.Time, more int64) {
-	if more != 0 {
-		s.at(at).missing.Add(more)
-	}
 }
 
 // snapshot copies the cell, or gives the last copy when nothing has come since.

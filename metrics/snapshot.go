@@ -108,11 +108,11 @@ type SeriesSnapshot struct {
 	LateOwn   uint64            `json:"late_own,omitempty"` // of Late: by the generator's own doing, not the target's
 	Dropped   map[string]uint64 `json:"dropped,omitempty"`  // by reason
 	// Duplicates and OutOfOrder are of deliveries: copies that a subscriber had before, and first copies behind one of a later message. They are
-	// among no other number.
+	// among no other number, and count in the stage of their message.
 	Duplicates uint64 `json:"duplicates,omitempty"`
 	OutOfOrder uint64 `json:"out_of_order,omitempty"` // see Duplicates
 	// Missing is, of deliveries, how many copies have not come though their time is up and the target has acknowledged the message: they are among those that
-	// timed out. In a part of a run it is by how many these grew, and below 0 when more came after all.
+	// timed out. Between two snapshots it is by how many these grew, and below 0 when more came after all.
 	Missing  int64                         `json:"missing,omitempty"`
 	Lag      histogram.Histogram           `json:"lag"`               // from the intended time to the start
 	OwnLag   histogram.Histogram           `json:"own_lag"`           // the part of Lag that is the generator's own doing

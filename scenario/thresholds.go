@@ -28,7 +28,7 @@ func thresholdKeys(t *longThreshold) []language.Key {
 				"error_rate, timeout_rate, refused_rate, throttled_rate, unanswered_rate. Of deliveries: duplicates == 0, out_of_order, missing, duplicate_rate, out_of_order_rate, missing_rate. Of queries: expected_rate, correct_rate. Of "+
 				"devices: connected_rate > 99%, connected."),
 		key("stage", value.Name(&t.Stage), means("the whole run"),
-			"The one stage whose operations count. A figure of the whole run hides what happened in a part of it."),
+			"The one stage whose operations count: those that were due in it, whenever they end, and whenever a message of it comes twice, out of order or not at all. A figure of the whole run hides what happened in a part of it."),
 		key("window", timing.Duration(&t.Window, time.Second), means("all at once"),
 			"The condition must hold in every stretch of this length, not only over all: 30s. A stretch in which nothing was due is "+
 				"passed over, one in which work was due and none ended is missed."),

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,14 +135,15 @@ func hubReady(_, line string) bool { return strings.HasPrefix(line, `{"address":
 
 // watchHubs has a run fail when a process of its own hub ends: its devices have no target any more, which is nothing of the target's doing. The
 // returned function ends the watching.
-func watchHubs(ended <-chan launch.Exit, l *lead.Lead) (done func()) {
+func watchHubs(ended <-chan launch.Exit, l *lead.Lead, words *lastWords) (done func()) {
 	over := make(chan struct{})
 	var own sync.WaitGroup
 	own.Go(func() {
 		select {
 		case x, one := <-ended:
 			if one {
-				l.Fail(fmt.Errorf("%s, a process of the embedded hub, ended: %s", x.Name, x))
+				words.take(x)
+				l.Fail(fmt.Errorf("%s, a process of the embedded hub, ended: %s", x.Name, x.Why()))
 			}
 		case <-over:
 		}
@@ -198,6 +200,31 @@ func agentCommands(n int, o natsbus.Options, folder string, token seal.Token, fu
 		})
 	}
 	return commands
+}
+
+// lastWords are what processes said that ended by themselves with an error: their files go with the run, and a line is not enough to mend what ended
+// them. The zero value is ready; it is safe for concurrent use.
+type lastWords struct {
+	mu  sync.Mutex
+	all []launch.Exit
+}
+
+func (w *lastWords) take(x launch.Exit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(x.Words()) > 0 {
+		w.all = append(w.all, x)
+	}
+}
+
+// tell says them once.
+func (w *lastWords) tell(to io.Writer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, x := range w.all {
+		fmt.Fprintf(to, "%s ended with %s; it said:\n\t%s\n", x.Name, x, strings.Join(x.Words(), "\n\t"))
+	}
+	w.all = nil
 }
 
 // stopGroup ends processes.

@@ -33,6 +33,7 @@ type site struct {
 	token  seal.Token
 	closes []func()
 	runs   int
+	words  lastWords
 
 	mu    sync.Mutex // protects the following fields
 	lead  *lead.Lead // of the run under way; nil when there is none
@@ -79,7 +80,10 @@ func newSite(ctx context.Context, e env, s settings, log *slog.Logger, agents in
 	return x, nil
 }
 
-func (x *site) close() { closeAll(x.closes) }
+func (x *site) close() {
+	closeAll(x.closes)
+	x.words.tell(x.env.stderr)
+}
 
 // runOptions are how one run differs from the others.
 type runOptions struct {
@@ -126,7 +130,7 @@ func (x *site) run(ctx context.Context, sc *scenario.Scenario, p *parcel.Parcel,
 	}
 	w.lead, w.name = l, protocol.StoreName(id)
 	if w.ended != nil {
-		w.closes = append(w.closes, watchHubs(w.ended, l))
+		w.closes = append(w.closes, watchHubs(w.ended, l, &x.words))
 	}
 	w.closes = append(w.closes, func() {
 		_ = x.leads(nil) // that nobody leads is said to who is next
@@ -150,12 +154,14 @@ func (x *site) leads(l *lead.Lead) error {
 
 // lost notes that the process of an agent of this machine has ended.
 func (x *site) lost(exit launch.Exit) {
+	x.words.take(exit)
+	why := "its process ended: " + exit.Why()
 	x.mu.Lock()
 	l := x.lead
-	x.ended = "agent " + exit.Name + ": its process ended: " + exit.String()
+	x.ended = "agent " + exit.Name + ": " + why
 	x.mu.Unlock()
 	if l != nil {
-		l.Lose(exit.Name, "its process ended: "+exit.String())
+		l.Lose(exit.Name, why)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -94,8 +95,10 @@ type swarm struct {
 	ended     <-chan launch.Exit // agents that this process has started; nil for none
 	hubsEnded <-chan launch.Exit // processes of the hub that this process has started; nil for none
 	watching  sync.WaitGroup     // waits for who listens to ended
-	closes    []func()           // of what this process has
-	ends      []func()           // of what the run has and who takes it over needs, when this process is gone
+	words     lastWords
+	stderr    io.Writer
+	closes    []func() // of what this process has
+	ends      []func() // of what the run has and who takes it over needs, when this process is gone
 }
 
 // localState is what a process must know of a run on this machine that it takes over. It holds secrets: its file is for its owner alone.
@@ -127,6 +130,7 @@ func (s *swarm) close() {
 	s.handOver()
 	closeAll(s.closes)
 	closeAll(s.ends)
+	s.words.tell(s.stderr)
 }
 
 // newSwarm starts what a run on agents needs, and gives the scenario as it runs there. It is nil for a run in this process.
@@ -146,7 +150,7 @@ func newSwarm(ctx context.Context, e env, s settings, sc *scenario.Scenario, p *
 	if err := lead.Refuse(sc, s.v.GetString("on-agent-loss")); err != nil { // before anything is started
 		return sc, nil, withCode(codeUsage, err)
 	}
-	w := &swarm{}
+	w := &swarm{stderr: e.stderr}
 	again := s.v.GetString("resume") != ""
 	starting, handOver := e.starting(ctx, log)
 	w.handOver = handOver
@@ -235,12 +239,13 @@ func (w *swarm) start(
 	if w.ended != nil {
 		w.watching.Go(func() {
 			for x := range w.ended {
-				l.Lose(x.Name, "its process ended: "+x.String())
+				w.words.take(x)
+				l.Lose(x.Name, "its process ended: "+x.Why())
 			}
 		})
 	}
 	if w.hubsEnded != nil {
-		w.closes = append(w.closes, watchHubs(w.hubsEnded, l))
+		w.closes = append(w.closes, watchHubs(w.hubsEnded, l, &w.words))
 	}
 	w.closes = append(w.closes, func() {
 		l.Close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 )
 
 // ErrLost is why operations end whose connection ended first.
@@ -86,6 +87,7 @@ type RefusedError struct {
 	Status    int    // 300 to 599, as HTTP has it; 0 for none
 	// Server is the other server that the target names (MQTT 5 section 3.2.2.3.16), with reason codes 156 and 157; empty for none.
 	Server string
+	Words  string // its reason string over MQTT 5, as it is: it may hold anything; empty for none
 }
 
 // The return codes of CONNACK that say more than that the connection was refused.
@@ -214,7 +216,8 @@ const subscriptionFailure = 128
 
 // SubscriptionError is a SUBACK with a return code other than a granted quality of service. It is ErrSubscription.
 type SubscriptionError struct {
-	Code byte // 128 is a failure; others from there on are those of MQTT 5, and the rest none that the protocol knows
+	Code  byte   // 128 is a failure; others from there on are those of MQTT 5, and the rest none that the protocol knows
+	Words string // the target's reason string over MQTT 5, as it is: it may hold anything; empty for none
 }
 
 // Error names the return code, where it says more than that the filter was refused.
@@ -238,6 +241,7 @@ func (e *SubscriptionError) Unwrap() error { return ErrSubscription }
 // a target may grant it (MQTT 3.1.1 section 3.8.4, MQTT 5 section 3.8.4).
 type LoweredError struct {
 	Asked, Granted byte // QoS, of the first such filter
+	Most           byte // QoS, the highest that was granted for a filter of the SUBSCRIBE
 }
 
 // Error names both.
@@ -257,7 +261,7 @@ func Granted(asked, codes []byte) error {
 	}
 	for i, code := range codes {
 		if code < asked[i] {
-			return &LoweredError{Asked: asked[i], Granted: code}
+			return &LoweredError{Asked: asked[i], Granted: code, Most: slices.Max(codes)}
 		}
 	}
 	return nil

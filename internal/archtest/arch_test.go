@@ -109,7 +109,7 @@ func TestArrows(t *testing.T) {
 		"internal/audience":              {},
 		"internal/fleet/assign":          {"fleet/link", "internal/fleet/status", "internal/iothub", "metrics"},
 		"internal/fleet/status":          {"metrics"},
-		"internal/fleet/loss":            {"fleet/link", "internal/oserr", "metrics/reason"},
+		"internal/fleet/loss":            {"fleet/link", "internal/oserr", "metrics/reason", "report/clean"},
 		"internal/timers":                {},
 		"internal/wire":                  {"internal/nowait"},
 		"fleet/link/lean":                {"fleet/link", "internal/mqtt", "internal/nowait", "internal/timers", "internal/wire"},

@@ -180,6 +180,9 @@ func TestReach(t *testing.T) {
 		"refused by a broker": {target.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 5}}, known + open +
 			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 5); check what the group and target " +
 			"have as username and password, or its identity, and the broker's access list"},
+		"refused by a broker that says more": {target.Broker, fake{noClock: true, identities: &link.RefusedError{Code: 0x87, Words: "no\x1b[2J licence"}}, known + open +
+			"problem credentials: the broker refuses the first device: connection refused: not authorized (return code 135): \"no\u241b[2J licence\"; check what " +
+			"the group and target have as username and password, or its identity, and the broker's access list"},
 		"a broker behind a proxy, unchecked, MQTT 5": {
 			target.Broker,
 			fake{noClock: true, secure: true, proxy: "p.example:3128", agreed: "TLS 1.3, ALPN mqtt", version: "5", unchecked: true},

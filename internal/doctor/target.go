@@ -184,6 +184,9 @@ func credentials(ctx context.Context, can target.Capabilities, t Target) Finding
 		f.Remedy = "wait a minute, and see what else loads it"
 	case errors.As(err, &refused):
 		f.Level, f.Text = Problem, fmt.Sprintf("the broker refuses the first device: %v", err)
+		if refused.Words != "" {
+			f.Text += fmt.Sprintf(": \"%s\"", clean.Text(refused.Words))
+		}
 		f.Remedy = "check what the group and target have as username and password, or its identity, and the broker's access list"
 	case t.Version() != "" && t.Secure() && (isAlert(err) || oserr.Is(err, oserr.Reset)): // over TLS 1.3 it comes after the handshake
 		f.Level, f.Text = Problem, fmt.Sprintf("the broker refuses the first device: %s", reason.Of(err))

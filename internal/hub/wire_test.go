@@ -18,10 +18,14 @@ import (
 	"github.com/twinfleet/twinfleet/internal/mqtt"
 )
 
-// dial opens a connection in clear.
+// dial opens a connection in clear, also to a hub without a port.
 func dial(t testing.TB, h *hub.Hub) *wiretest.Wire {
 	t.Helper()
-	nc, err := net.Dial("tcp", h.Addr())
+	open := func() (net.Conn, error) { return net.Dial("tcp", h.Addr()) }
+	if h.Addr() == "" {
+		open = func() (net.Conn, error) { return h.Dial(t.Context()) }
+	}
+	nc, err := open()
 	if err != nil {
 		t.Fatal(err)
 	}

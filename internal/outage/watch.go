@@ -2,6 +2,7 @@ package outage
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -14,12 +15,13 @@ import (
 
 // Fleet is how the devices of a run are connected now.
 type Fleet struct {
-	Connected int // devices that have a connection
-	Lost      int // devices that have lost a connection and are not yet back
-	Losses    int // connections lost so far
-	Returns   int // devices that came back so far
-	Left      int // devices stopped so far while they were gone
-	Active    int // devices that are started and not scaled away; 0 when that is not known
+	Connected int            // devices that have a connection
+	Lost      int            // devices that have lost a connection and are not yet back
+	Losses    int            // connections lost so far
+	Returns   int            // devices that came back so far
+	Left      int            // devices stopped so far while they were gone
+	Reasons   map[string]int // connections lost so far by reason, those that were lost before they were of use too; as of the moment of Losses, or a little before
+	Active    int            // devices that are started and not scaled away; 0 when that is not known
 }
 
 // held is Fleet without devices that are counted twice: Connected is read a little before Lost, and who is lost in between is in both.
@@ -39,11 +41,11 @@ type Watch struct {
 
 	mu        sync.Mutex // protects the following fields
 	finder    finder
-	recovery  metrics.Started      // of the outage that is open
-	last      time.Duration        // of the last poll
-	calm      []metrics.ErrorCount // connections that were lost until the last poll, by reason
-	before    []metrics.ErrorCount // until the outage that was found last
-	explained int                  // connections lost in it of which a reason was known when it was last told
+	recovery  metrics.Started // of the outage that is open
+	last      time.Duration   // of the last poll
+	calm      map[string]int  // connections that were lost until the last poll, by reason
+	before    map[string]int  // until the outage that was found last
+	explained int             // connections lost in it of which a reason was known when it was last told
 }
 
 // Poll reads how the devices are connected now. It is called often: an outage has begun since the last time, or since the
@@ -62,12 +64,11 @@ func (w *Watch) poll() {
 	_, from := w.Ledger.Stage()
 	w.finder.add(state{at: at, connected: f.Connected, lost: f.Lost, losses: f.Losses, returns: f.Returns, left: f.Left, since: max(w.last, from)})
 	w.last = at
-	lost := w.Recorder.Losses()
 	if !wasOpen && w.finder.open {
 		w.before, w.explained = w.calm, 0
 	}
-	told := w.explain(lost)
-	w.calm = lost
+	told := w.explain(f.Reasons)
+	w.calm = f.Reasons
 	switch {
 	case !wasOpen && w.finder.open:
 		began := w.Ledger.Began().Add(w.finder.now.From)
@@ -86,9 +87,9 @@ func (w *Watch) poll() {
 	}
 }
 
-// explain notes why most connections were lost in the outage that is open, or in the last one, and reports whether that is new. Agents may tell
-// of reasons a little later than of losses.
-func (w *Watch) explain(lost []metrics.ErrorCount) bool {
+// explain notes why most connections were lost in the outage that is open, or in the last one, and reports whether that is new: reasons may
+// be known a little later than losses.
+func (w *Watch) explain(lost map[string]int) bool {
 	o := &w.finder.now
 	if !w.finder.open {
 		if len(w.finder.found) == 0 {
@@ -109,17 +110,12 @@ func (w *Watch) explain(lost []metrics.ErrorCount) bool {
 }
 
 // mainReason is why most of so many connections were lost that were lost between two counts, and of how many a reason is known.
-func mainReason(before, after []metrics.ErrorCount, total int) (why string, known int) {
+func mainReason(before, after map[string]int, total int) (why string, known int) {
 	most := 0
-	for _, e := range after {
-		n := int(e.Count)
-		for _, b := range before {
-			if b.Reason == e.Reason {
-				n -= int(b.Count)
-			}
-		}
+	for _, reason := range slices.Sorted(maps.Keys(after)) {
+		n := after[reason] - before[reason]
 		if known += n; n > most {
-			why, most = e.Reason, n
+			why, most = reason, n
 		}
 	}
 	if total = max(total, known); most > 0 && most < total {
@@ -180,7 +176,6 @@ func (w *Watch) End() {
 	defer w.mu.Unlock()
 	w.poll()
 	at := w.Ledger.Since()
-	w.explain(w.Recorder.Losses())
 	found := w.finder.end(at)
 	w.Ledger.Write(func(r *report.Run) { r.Outages = found })
 	w.recovery.EndBecause(w.Ledger.Began().Add(at), metrics.Unanswered, "99 % of the devices were not back when the last stage ended")

@@ -142,7 +142,6 @@ func TestMissing(t *testing.T) {
 	for i := range 10 {
 		observe(s, ms, []metrics.Outcome{metrics.OK, metrics.Timeout}[i%2])
 	}
-	now := time.Now()
 	of := func(expr string, over *metrics.Snapshot) string {
 		x, err := Parse("delivery", expr)
 		if err != nil {
@@ -153,10 +152,11 @@ func TestMissing(t *testing.T) {
 		}
 		return x.Evaluate(over).Observed
 	}
-	s.Missing(now, 4)
+	copies := s.Copies(time.Now())
+	copies.Missing(4)
 	before := r.Snapshot()
-	s.Copies(now, 1, 0)
-	s.Missing(now, -1) // one came after all
+	copies.Came(1, 0)
+	copies.Missing(-1) // one came after all
 	after := r.Snapshot()
 	for _, tt := range [][2]string{
 		{of("missing == 0", before), "missing = 4 of 10"},

@@ -75,6 +75,7 @@ type Crowd interface {
 	Counts() map[string]int
 	Lost() int
 	Losses() int
+	LossReasons() map[string]int
 	Returns() int
 	Left() int
 	Reach() []fleet.Reach

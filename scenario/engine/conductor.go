@@ -65,7 +65,8 @@ func newConductor(ctx context.Context, e *Engine, t *target.Target, ids *target.
 // connected is how the devices are connected now.
 func (c *conductor) connected() outage.Fleet {
 	f := c.crowd
-	return outage.Fleet{Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(), Active: c.fleet.Active()}
+	reasons := f.LossReasons() // before Losses: one that comes in between has its reason the next time
+	return outage.Fleet{Reasons: reasons, Connected: f.Counts()[fleet.StateConnected], Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(), Active: c.fleet.Active()}
 }
 
 func (c *conductor) newBackend() (*backend.Backend, error) {

@@ -93,6 +93,13 @@ func TestGuessesOfOne(t *testing.T) {
 				if r.Outcome != report.Saturated || !r.Guessed() || r.Headline() != "cannot say" || !strings.Contains(r.Reason, string(fleet.LikelyOneTakenOver)) || !strings.Contains(r.Reason, "3: the last") {
 					t.Errorf("QoS %d, %d agents: %s: %s", qos, agents, r.Headline(), r.Reason)
 				}
+				for _, f := range x.rec.Figures() {
+					for _, v := range f.Samples {
+						if f.Name == "twinfleet_run_verdict" && (v.Value == 1) != (v.Labels[1] == string(report.CannotSay)) {
+							t.Errorf("QoS %d, %d agents: the verdict for boards: %s %v", qos, agents, v.Labels[1], v.Value)
+						}
+					}
+				}
 			})
 			synctest.Test(t, func(t *testing.T) {
 				var sent atomic.Int64

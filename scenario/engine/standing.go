@@ -89,7 +89,7 @@ func (t *turns) of(states []judge.State) (news []report.Event) {
 
 // ending is how a run ended, and when.
 type ending struct {
-	outcome report.Outcome
+	verdict string // the outcome; of a run that has not passed for a guess alone that nothing can be said
 	at      time.Time
 }
 
@@ -105,7 +105,11 @@ func (e *Engine) finish(r *report.Run, bounds *judge.Judge) {
 		s.Thresholds[i] = judge.State{Verdict: v, Over: true, Value: s.Thresholds[i].Value}
 	}
 	e.standing.Store(&s)
-	e.final.Store(&ending{r.Outcome, r.Ended}) // the record is its owner's from here on
+	verdict := string(r.Outcome)
+	if r.Guessed() {
+		verdict = string(report.CannotSay)
+	}
+	e.final.Store(&ending{verdict, r.Ended}) // the record is its owner's from here on
 }
 
 // figures are how the run stands, for /metrics. All have the run as a label, so that what was scraped of it is found when it is over and
@@ -118,12 +122,12 @@ func (e *Engine) figures() []metrics.Figure {
 	now := string(s.Outlook)
 	o := e.final.Load()
 	if o != nil {
-		now = string(o.outcome)
+		now = o.verdict
 	}
 	verdict := metrics.Figure{
 		Name: "twinfleet_run_verdict", Labels: []string{"verdict"},
 		Help: "The verdict of the run: 1 for the one that holds now, 0 for the others. While it runs starting, holding, cannot_say, missing or failing; " +
-			"then passed, missed, saturated, interrupted or failed.",
+			"then passed, missed, saturated, interrupted or failed, or cannot_say where it has not passed for a guess alone.",
 	}
 	for _, name := range verdicts() {
 		verdict.Samples = append(verdict.Samples, metrics.Sample{Labels: []string{name}, Value: truth(name == now)})

@@ -72,7 +72,7 @@ func TestStanding(t *testing.T) {
 			t.Errorf("%d events of thresholds; want one for each of two", n)
 		}
 		const want = `
-# HELP twinfleet_run_verdict The verdict of the run: 1 for the one that holds now, 0 for the others. While it runs starting, holding, cannot_say, missing or failing; then passed, missed, saturated, interrupted or failed.
+# HELP twinfleet_run_verdict The verdict of the run: 1 for the one that holds now, 0 for the others. While it runs starting, holding, cannot_say, missing or failing; then passed, missed, saturated, interrupted or failed, or cannot_say where it has not passed for a guess alone.
 # TYPE twinfleet_run_verdict gauge
 twinfleet_run_verdict{run="20000101-000000",verdict="cannot_say"} 0
 twinfleet_run_verdict{run="20000101-000000",verdict="failed"} 0

@@ -1,5 +1,6 @@
 // A device and a module of clean session 0 stay with a hub that keeps its data while it is stopped or killed again and again. The SDK does not subscribe again when
-// the hub answers "session present": what was subscribed before must hold after. TWINFLEET_ROUNDS is the number of rounds; every second one is a kill -9.
+// the hub answers "session present": what was subscribed before must hold after. TWINFLEET_ROUNDS is the number of rounds; every second one is a kill -9, and every
+// second of these comes when the hub has yet to read something.
 import test from 'node:test';
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -64,6 +65,34 @@ class Hub {
     this.process.kill(signal);
     await this.gone;
   }
+
+  // freeze has the hub do nothing any more: what comes is left to the system, which takes it.
+  async freeze() {
+    this.process.kill('SIGSTOP');
+    const stat = `/proc/${this.process.pid}/stat`; // where there is one it tells when that has come about
+    await eventually(() => !existsSync(stat) || readFileSync(stat, 'utf8').split(') ').at(-1).startsWith('T'), Boolean, 'the hub stands still');
+  }
+}
+
+// written tells that all that a client had to send is the system's.
+const written = (client) => client._transport._mqtt._mqttClient.stream.writableLength === 0;
+
+// goesOn has a client do what the SDK leaves to its application. After an end of its connection it connects anew by itself. A reset it takes for an error that nothing
+// helps against, tells of it, and stays away: the system answers with one for a hub that is gone and had yet to read something, be it the SUBSCRIBE that the SDK sends
+// again 100 ms after it began to connect anew. azure-iot-mqtt-base 1.13.3 (dist/mqtt_base.js:428) and azure-iot-device-mqtt 1.16.4 (dist/mqtt.js:62) hand on the
+// socket's error as it is, where that of an end is a NotConnectedError; azure-iot-device 1.18.4 (dist/internal_client.js:54) asks the retry policy, and the filter of
+// azure-iot-common 1.13.3 (dist/retry_error_filter.js) knows no error that is called Error. What else ends a connection for good is the case's to fail: it is in amiss.
+function goesOn(name, client, amiss) {
+  const note = (text) => said.push(`${new Date().toISOString()} ${name}: ${text}`);
+  client.on('disconnect', (reason) => {
+    const err = reason?.transportObj;
+    note(`the SDK gives up: ${err}`);
+    if (!['ECONNRESET', 'EPIPE'].includes(err?.code)) {
+      amiss.push(`${name}: ${err}`);
+      return;
+    }
+    client.open().then(() => note('opened again'), (again) => amiss.push(`${name}: opening it again: ${again}`));
+  });
 }
 
 await test('restarts of the hub under connected devices', { timeout: 60_000 + rounds * 15_000 }, async (t) => {
@@ -100,7 +129,9 @@ await test('restarts of the hub under connected devices', { timeout: 60_000 + ro
       { name: 'device', client: await open(device.Client.fromConnectionString(`${host};SharedAccessKey=${key(identity)}`, Mqtt)), on: 'onDeviceMethod', of: ['device'] },
       { name: 'module', client: await open(device.ModuleClient.fromConnectionString(`${host};ModuleId=module;SharedAccessKey=${key(module)}`, Mqtt)), on: 'onMethod', of: ['device', 'module'] },
     ];
+    const amiss = [];
     for (const s of sides) {
+      goesOn(s.name, s.client, amiss);
       s.twin = await s.client.getTwin();
       s.client[s.on]('echo', (request, response) => response.send(200, request.payload, () => {}));
       s.patches = [];
@@ -113,6 +144,11 @@ await test('restarts of the hub under connected devices', { timeout: 60_000 + ro
       await eventually(() => hub.service.invokeDeviceMethod(...s.of, { methodName: 'echo', payload: 1, responseTimeoutInSeconds: 10 }).catch(() => undefined), Boolean);
     }
     for (let n = 0; n < rounds; n++) {
+      if (n % 4 === 3) {
+        await hub.freeze();
+        for (const s of sides) s.twin.properties.reported.update({ unread: n }, () => {}); // which nobody answers
+        await eventually(() => sides.every((s) => written(s.client)), Boolean, 'what the hub will not read is sent');
+      }
       await hub.stop(n % 2 ? 'SIGKILL' : 'SIGINT');
       await hub.start();
       for (const s of sides) {
@@ -129,6 +165,7 @@ await test('restarts of the hub under connected devices', { timeout: 60_000 + ro
         const { result } = await hub.service.invokeDeviceMethod(...s.of, { methodName: 'echo', payload: { n }, responseTimeoutInSeconds: 10 });
         assert.deepEqual(result, { status: 200, payload: { n } }, where);
       }
+      assert.deepEqual(amiss, [], `round ${n}`);
     }
   }));
 });

@@ -164,7 +164,8 @@ func greeted(body []byte, o link.Options) (*five, error) {
 		return nil, link.ErrNotMQTT5
 	case m.Code != 0:
 		server, _ := m.Field(v5.ServerReference)
-		return nil, &link.RefusedError{Code: m.Code, Server: string(server)}
+		words, _ := m.Field(v5.ReasonString)
+		return nil, &link.RefusedError{Code: m.Code, Server: string(server), Words: string(words)}
 	case m.SessionPresent && o.CleanSession:
 		return nil, errors.Join(link.ErrViolation, mqtt.Violation("3.2.2.1.1", "a session after a clean start"))
 	}
@@ -341,14 +342,16 @@ func (c *conn) take5(p mqtt.Packet) error {
 		if p.Type == mqtt.PUBREL {
 			c.released(m.PacketID)
 		} else {
-			c.acknowledged(p.Type, m.PacketID, m.Code)
+			words, _ := m.Field(v5.ReasonString)
+			c.acknowledged(p.Type, m.PacketID, m.Code, words)
 		}
 	case mqtt.SUBACK:
 		var m v5.Codes
 		if err := v5.DecodeCodes(p.Type, p.Body, &m); err != nil {
 			return err
 		}
-		return c.subscribed(m.PacketID, m.Codes)
+		words, _ := m.Field(v5.ReasonString)
+		return c.subscribed(m.PacketID, m.Codes, words)
 	case mqtt.PINGRESP:
 		c.pong()
 	case mqtt.DISCONNECT:

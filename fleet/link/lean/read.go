@@ -157,13 +157,13 @@ func (c *conn) take(p mqtt.Packet) error {
 		if p.Type == mqtt.PUBREL {
 			c.released(id)
 		} else {
-			c.acknowledged(p.Type, id, 0)
+			c.acknowledged(p.Type, id, 0, nil)
 		}
 	case mqtt.SUBACK:
 		if len(p.Body) < 3 {
 			return link.ErrSuback
 		}
-		return c.subscribed(uint16(p.Body[0])<<8|uint16(p.Body[1]), p.Body[2:])
+		return c.subscribed(uint16(p.Body[0])<<8|uint16(p.Body[1]), p.Body[2:], nil)
 	case mqtt.PINGRESP:
 		c.pong()
 	case mqtt.UNSUBACK: // of nobody
@@ -238,8 +238,8 @@ func (c *conn) arrived(id uint16, m link.Message) error {
 	return nil
 }
 
-// acknowledged ends what a packet acknowledges, or with a code of MQTT 5 refuses; nothing is known of what is not waited for.
-func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte) {
+// acknowledged ends what a packet acknowledges, or with a code of MQTT 5, and perhaps words, refuses; nothing is known of what is not waited for.
+func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte, words []byte) {
 	c.wire.Lock()
 	i := c.find(id)
 	if i < 0 || c.awaited[i].by != t || c.awaited[i].due != sent && t != mqtt.PUBCOMP {
@@ -263,7 +263,7 @@ func (c *conn) acknowledged(t mqtt.Type, id uint16, code byte) {
 	}
 	c.wire.Unlock()
 	if code >= v5.Unspecified && t != mqtt.PUBCOMP { // whose failure says that the target has ended it before (section 3.7.2.1)
-		done(&link.RefusedError{Code: code, Message: true})
+		done(&link.RefusedError{Code: code, Message: true, Words: string(words)})
 		return
 	}
 	done(nil)
@@ -280,7 +280,7 @@ func (c *conn) forget(i int) func(error) {
 }
 
 // subscribed ends a SUBSCRIBE.
-func (c *conn) subscribed(id uint16, codes []byte) error {
+func (c *conn) subscribed(id uint16, codes, words []byte) error {
 	c.wire.Lock()
 	i := c.find(id)
 	if i < 0 || c.awaited[i].by != mqtt.SUBACK {
@@ -294,6 +294,11 @@ func (c *conn) subscribed(id uint16, codes []byte) error {
 	}
 	done := c.forget(i)
 	c.wire.Unlock()
-	done(link.Granted(asked, codes))
+	err := link.Granted(asked, codes)
+	var refused *link.SubscriptionError
+	if errors.As(err, &refused) {
+		refused.Words = string(words)
+	}
+	done(err)
 	return nil
 }

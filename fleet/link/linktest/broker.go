@@ -154,9 +154,10 @@ func (s *Suite) RunBroker(t *testing.T, dial link.Dialer, prefix string) {
 			witness.listen(t, topic+"/#", 1)
 			will := link.Message{Topic: topic + "/gone", Payload: []byte("gone"), QoS: 1}
 			with := func(o *link.Options) { o.Will = &will }
-			polite := s.open(t, dial, topic, with)
+			// Each has a name of its own: a broker that has not read the goodbye of one when another of its name comes sends its will, and is right.
+			polite := s.open(t, dial, topic+"-polite", with)
 			polite.close(t)
-			rude := s.open(t, dial, topic, with)
+			rude := s.open(t, dial, topic+"-rude", with)
 			rude.Abort()
 			if err := rude.ends(t); err != nil {
 				t.Errorf("a connection that was cut ended with %v", err)

@@ -123,7 +123,7 @@ func (s *Suite) connack5(t *testing.T) {
 			answer := written(&packets.Connack{ReasonCode: byte(code), Properties: &packets.Properties{ServerReference: "other:1883", ReasonString: "no"}})
 			_, _, err := s.dial(t, answer, link.Options{Version: link.V5})
 			var refused *link.RefusedError
-			if !errors.As(err, &refused) || int(refused.Code) != code || refused.Server != "other:1883" {
+			if !errors.As(err, &refused) || int(refused.Code) != code || refused.Server != "other:1883" || refused.Words != "no" {
 				t.Errorf("reason code %d: %v", code, err)
 			}
 		})
@@ -177,17 +177,18 @@ func (s *Suite) publish5(t *testing.T) {
 			qos    byte
 			answer packets.Packet
 			code   byte
+			words  string
 		}{
-			{1, &packets.Puback{PacketID: 1, ReasonCode: 0x10, Properties: &packets.Properties{}}, 0}, // nobody wants it, and all is well
-			{1, &packets.Puback{PacketID: 2, ReasonCode: 0x97, Properties: &packets.Properties{ReasonString: "full"}}, 0x97},
-			{2, &packets.Pubrec{PacketID: 3, ReasonCode: 0x90, Properties: &packets.Properties{}}, 0x90}, // and no PUBREL
+			{1, &packets.Puback{PacketID: 1, ReasonCode: 0x10, Properties: &packets.Properties{}}, 0, ""}, // nobody wants it, and all is well
+			{1, &packets.Puback{PacketID: 2, ReasonCode: 0x97, Properties: &packets.Properties{ReasonString: "full"}}, 0x97, "full"},
+			{2, &packets.Pubrec{PacketID: 3, ReasonCode: 0x90, Properties: &packets.Properties{ReasonString: "odd"}}, 0x90, "odd"}, // and no PUBREL
 		} {
 			told := c.publishing(link.Message{Topic: "a", QoS: tt.qos})
 			p.next()
 			p.send(t, written(tt.answer))
 			err := <-told
 			var refused *link.RefusedError
-			if tt.code == 0 && err != nil || tt.code != 0 && (!errors.As(err, &refused) || refused.Code != tt.code || !refused.Message) {
+			if tt.code == 0 && err != nil || tt.code != 0 && (!errors.As(err, &refused) || refused.Code != tt.code || !refused.Message || refused.Words != tt.words) {
 				t.Errorf("%v: %v", tt.answer, err)
 			}
 		}
@@ -401,7 +402,9 @@ func (s *Suite) subscribe5(t *testing.T) {
 				t.Errorf("%v", m)
 			}
 			p.send(t, written(&packets.Suback{PacketID: m.PacketID, Reasons: tt.codes, Properties: &packets.Properties{ReasonString: "so"}}))
-			if err := <-told; reason.Of(err) != tt.want || err != nil && tt.codes[0] > 0 && !errors.Is(err, link.ErrSubscription) {
+			err = <-told
+			var failed *link.SubscriptionError
+			if reason.Of(err) != tt.want || err != nil && tt.codes[0] > 0 && !errors.Is(err, link.ErrSubscription) || errors.As(err, &failed) && failed.Words != "so" {
 				t.Errorf("%v: %v; want %s", tt.codes, err, tt.want)
 			}
 		}

@@ -63,6 +63,8 @@ type Ended[T any] struct {
 	Value  T
 	Copies int
 	Why    Why
+	// Missing reports whether they count as missing, as the target has acknowledged the message; of those that timed out.
+	Missing bool
 }
 
 // Verdict says what a copy is.
@@ -267,7 +269,7 @@ func (b *Book[T]) end(turn int64, why Why) []Ended[T] {
 		return nil
 	}
 	delete(b.open, turn)
-	e := Ended[T]{turn, x.value, x.left, why}
+	e := Ended[T]{Turn: turn, Value: x.value, Copies: x.left, Why: why, Missing: x.lost}
 	b.keep(turn, x)
 	return []Ended[T]{e}
 }
@@ -277,7 +279,7 @@ func (b *Book[T]) absent(turn int64, x *message[T], n int) []Ended[T] {
 	if n == 0 {
 		return nil
 	}
-	e := Ended[T]{turn, x.value, n, Absent}
+	e := Ended[T]{Turn: turn, Value: x.value, Copies: n, Why: Absent}
 	if x.left -= n; x.left == 0 {
 		delete(b.open, turn)
 		b.keep(turn, x)
@@ -297,8 +299,9 @@ const (
 
 // Sweep ends the copies whose time is up. presence says of a subscriber whether it was there for a message for so long that it should have it, by
 // when the target acknowledged that; zero for never. If it was not, and nothing was kept for it, it is not the target's doing that a copy of its
-// own, or of its group, has not come. It may be nil, and has no part in messages for anyone.
-func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T, acked time.Time) Presence) (all []Ended[T]) {
+// own, or of its group, has not come. It may be nil. hearers is asked for the audience of messages for anyone; where that is nil, or hearers is, nobody knows
+// whose absence it may be.
+func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T, acked time.Time) Presence, hearers func() *audience.Audience) (all []Ended[T]) {
 	var due []int64
 	for turn, x := range b.open {
 		if !x.deadline.After(now) {
@@ -308,8 +311,13 @@ func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T, 
 	slices.Sort(due)
 	for _, turn := range due {
 		x := b.open[turn]
-		if x.audience != nil && presence != nil {
-			all = append(all, b.absent(turn, x, x.missing(func(s int) Presence { return presence(s, x.value, x.acked) }))...)
+		how := func(s int) Presence { return presence(s, x.value, x.acked) }
+		switch {
+		case presence == nil:
+		case x.audience != nil:
+			all = append(all, b.absent(turn, x, x.missing(how))...)
+		case hearers != nil:
+			all = append(all, b.absent(turn, x, x.excuse(hearers(), how))...)
 		}
 		if x.left == 0 {
 			continue

@@ -1,5 +1,5 @@
-// Package loss says why connections were lost that had been made: what the target said, what it did without a word, and what this side ended
-// because of it.
+// Package loss says why connections were lost that had been made, or refused, and why a target would not do something: what it said, what it did without
+// a word, and what this side ended because of it.
 package loss
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/twinfleet/twinfleet/fleet/link/fault"
 	"github.com/twinfleet/twinfleet/internal/oserr"
 	"github.com/twinfleet/twinfleet/metrics/reason"
+	"github.com/twinfleet/twinfleet/report/clean"
 )
 
 // mostWords is how many texts of a target's own are told apart, mostBytes how long one may be. What it says beyond is left out: the reason code
@@ -27,7 +28,7 @@ const (
 // Storm is why a connection is lost that a storm of the run itself cut.
 const Storm = "cut by a storm of the run itself"
 
-// Reasons says why connections of a fleet were lost, in a bounded number of texts. The zero value is ready. It is safe for concurrent use.
+// Reasons says why connections of a fleet were lost, and things refused, in a bounded number of texts. The zero value is ready. It is safe for concurrent use.
 type Reasons struct {
 	mu   sync.Mutex
 	said map[string]struct{} // words of the target
@@ -42,7 +43,7 @@ func (r *Reasons) Of(lost error, device string) string {
 	var network net.Error
 	switch {
 	case errors.As(lost, &told):
-		return r.told(told, device)
+		return r.told(told.Reason(), told.Words, device)
 	case errors.Is(lost, link.ErrCut):
 		return Storm
 	case errors.As(lost, &broken):
@@ -68,17 +69,28 @@ func (r *Reasons) Of(lost error, device string) string {
 	return "nothing is known of why"
 }
 
-// told is what the target said, with its own words as long as it has not said too much.
-func (r *Reasons) told(e *link.DisconnectedError, device string) string {
-	words := e.Words
+// Refused says why something that a device asked for ended badly, as package metrics/reason does; a refusal with the target's own words.
+func (r *Reasons) Refused(err error, device string) string {
+	var refused *link.RefusedError
+	var subscription *link.SubscriptionError
+	switch {
+	case errors.As(err, &refused):
+		return r.told(reason.Of(err), refused.Words, device)
+	case errors.As(err, &subscription):
+		return r.told(reason.Of(err), subscription.Words, device)
+	}
+	return reason.Of(err)
+}
+
+// told is a reason with the target's own words, as long as it has not said too much.
+func (r *Reasons) told(text, words, device string) string {
 	if len(device) > 1 { // what is said of each device is one reason
 		words = strings.ReplaceAll(words, device, "{device}")
 	}
 	if len(words) > mostBytes {
 		words = strings.ToValidUTF8(words[:mostBytes], "") + "…"
 	}
-	text := e.Reason()
-	if words == "" || !r.admits(words) {
+	if words = clean.Redact(words); words == "" || !r.admits(words) {
 		return text
 	}
 	return reason.Of(spoken(text + `: "` + words + `"`))

@@ -52,6 +52,27 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// What the target would not do is told with its words, too, and no secret that is among them.
+func TestRefused(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("connecting: %w", &link.RefusedError{Code: 0x87, Words: "robots-07 has no licence"}), `connection refused: not authorized (return code 135): "{device} has no licence"`},
+		{&link.RefusedError{Code: 5}, "connection refused: not authorized (return code 5)"},
+		{&link.RefusedError{Code: 0x99, Message: true, Words: "JSON alone"}, `message refused: payload format invalid (reason code 153): "JSON alone"`},
+		{&link.SubscriptionError{Code: 0x87, Words: "not yours"}, `a topic filter was refused: not authorized (return code 135): "not yours"`},
+		{&link.RefusedError{Code: 0x86, Words: "bad SharedAccessKey=c2VjcmV0"}, `connection refused: bad user name or password (return code 134): "bad SharedAccessKey=[hidden]"`},
+		{os.ErrDeadlineExceeded, "no answer in time"},
+		{nil, ""},
+	} {
+		var r Reasons
+		if got := r.Refused(tt.err, "robots-07"); got != tt.want {
+			t.Errorf("%v: %q; want %q", tt.err, got, tt.want)
+		}
+	}
+}
+
 // However much a target says, its texts are few.
 func TestWordsAreBounded(t *testing.T) {
 	var r Reasons

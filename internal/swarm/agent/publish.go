@@ -43,8 +43,9 @@ func (w *work) status(ctx context.Context) {
 
 func (w *work) standing() *protocol.Status {
 	f := w.runner.Fleet()
+	reasons := f.LossReasons()
 	s := &protocol.Status{
-		At: w.told(time.Now()), Counts: f.Counts(), Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(),
+		At: w.told(time.Now()), Reasons: reasons, Counts: f.Counts(), Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(),
 		Stage: w.runner.Place().Stage, Clock: w.clock(), Adopted: w.adopted.status(),
 	}
 	s.Reporters, s.Last = w.events.reporters()

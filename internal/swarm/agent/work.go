@@ -165,7 +165,7 @@ func (w *work) run(ctx context.Context) {
 	if err := w.carryOut(ctx, cancel, &background); err != nil {
 		w.agent.log.Error("this agent's part of the run ended", "run", w.session.id, "error", err)
 	}
-	if w.runner != nil { // they have left already, unless this ends early
+	if w.runner != nil && !w.left { // this ends early
 		gone, now := context.WithCancel(ctx)
 		now()
 		w.runner.Stop(gone)
@@ -265,6 +265,9 @@ func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, bac
 			}
 			return w.finish(ctx)
 		case <-ctx.Done():
+			if w.left {
+				<-leaving // they do so at once
+			}
 			return context.Cause(ctx)
 		}
 	}
@@ -272,7 +275,7 @@ func (w *work) carryOut(ctx context.Context, cancel context.CancelCauseFunc, bac
 
 // start begins the schedules of the devices.
 func (w *work) start(ctx context.Context, o protocol.Order, background *sync.WaitGroup) error {
-	if w.runner != nil {
+	if w.runner != nil || w.left {
 		return nil
 	}
 	for !w.times.known() {

@@ -76,6 +76,30 @@ type Exit struct {
 	Signal string    // "killed", "terminated"; "" when it ended by itself
 	At     time.Time // when that was noticed
 	Last   []string  // its last lines
+	Crash  []string  // the first lines of what the Go runtime said of why it ended the process; nil when it did not
+}
+
+// Words are the lines with which a process that ended by itself, and with an error, said why; nil for others.
+func (e Exit) Words() []string {
+	switch {
+	case e.Code <= 0:
+		return nil
+	case len(e.Crash) > 0:
+		return e.Crash
+	}
+	return e.Last
+}
+
+// Why is how it ended and, where it said so, why, in a line: "exit code 2: fatal error: out of memory".
+func (e Exit) Why() string {
+	words := e.Words()
+	switch {
+	case len(words) == 0:
+		return e.String()
+	case len(e.Crash) > 0:
+		return e.String() + ": " + words[0]
+	}
+	return e.String() + ": " + words[len(words)-1]
 }
 
 // String is how it ended, in words: "exit code 2", "signal: killed".
@@ -247,7 +271,7 @@ func (p *process) wait(follow *follower) {
 	_ = p.stdin.Close()
 	_ = follow.stop() // the file was read, as far as it can be
 	p.lines.flush()
-	p.exit = Exit{Name: p.name, Code: p.cmd.ProcessState.ExitCode(), Signal: signalOf(p.cmd.ProcessState), At: time.Now(), Last: p.lines.last()}
+	p.exit = Exit{Name: p.name, Code: p.cmd.ProcessState.ExitCode(), Signal: signalOf(p.cmd.ProcessState), At: time.Now(), Last: p.lines.last(), Crash: p.lines.crashed()}
 	close(p.done)
 }
 

@@ -65,6 +65,15 @@ func child(does string) (code int) {
 		fmt.Println(strings.Repeat("x", 5000) + os.Getenv("KEY"))
 		fmt.Print("unended")
 		return 0
+	case "refuser":
+		fmt.Println("no")
+		return 3
+	case "panicker":
+		for i := range 100 {
+			go func() { select {} }()
+			fmt.Println("line", i)
+		}
+		panic("with " + os.Getenv("KEY"))
 	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
@@ -369,6 +378,37 @@ func TestLines(t *testing.T) {
 	}
 	if text := fmt.Sprintf("%v %+v %#v", c, c, c); strings.Contains(text, "secret") {
 		t.Error(text)
+	}
+}
+
+// Of a crash its first lines are kept, whatever follows them, and are why the process ended; of one that ends with an error itself the last line is.
+func TestWhy(t *testing.T) {
+	for role, want := range map[string]struct {
+		why   string
+		words int
+	}{
+		"panicker": {"exit code 2: panic: with ***", 5},
+		"talker":   {"exit code 0", 0},
+		"refuser":  {"exit code 3: no", 1},
+	} {
+		c := command(role, role, sockets{})
+		c.Secrets = map[string]launch.Secret{"KEY": "secret"}
+		c.Env = append(c.Env, "GOTRACEBACK=all")
+		g, err := launch.Start(t.Context(), []launch.Command{c}, launch.Options{Lines: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := <-g.Ended(); e.Why() != want.why || len(e.Words()) != want.words || strings.Contains(strings.Join(e.Words(), ""), "secret") {
+			t.Errorf("%s: %s; %q", role, e.Why(), e.Words())
+		}
+		if err := g.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, e := range []launch.Exit{{Code: -1, Signal: "killed", Last: []string{"ready"}}, {Code: 1}} {
+		if e.Why() != e.String() {
+			t.Errorf("%+v: %s", e, e.Why())
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type lines struct {
 
 	mu      sync.Mutex
 	all     []string
+	crash   []string // from the line on with which the Go runtime begins to say why it ends the process; as many lines as of all
 	streams []*stream
 }
 
@@ -94,7 +95,17 @@ func (s *stream) end() {
 		s.to.all = append(s.to.all[:0], s.to.all[1:]...)
 	}
 	s.to.all = append(s.to.all, line)
+	if len(s.to.crash) < s.to.most && (len(s.to.crash) > 0 || crashes(line)) {
+		s.to.crash = append(s.to.crash, line)
+	}
 	s.to.told(line)
+}
+
+// crashes reports whether with a line the Go runtime begins to say why it ends a process; what thousands of goroutines did follows.
+func crashes(line string) bool {
+	return slices.ContainsFunc([]string{"panic: ", "fatal error: ", "runtime: ", "runtime/cgo: ", "SIGABRT: ", "SIGQUIT: ", "ThreadSanitizer: "}, func(begin string) bool {
+		return strings.HasPrefix(line, begin)
+	})
 }
 
 // flush ends lines that have no end.
@@ -112,6 +123,12 @@ func (l *lines) last() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.all)
+}
+
+func (l *lines) crashed() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.crash)
 }
 
 // follower reads a file to which a process writes. Nobody tells when it has: it looks.

@@ -126,6 +126,19 @@ func (l *Lead) Losses() int {
 	return l.all(func(s *protocol.Status) int { return s.Losses }) + l.fates().cut
 }
 
+// LossReasons is how many connections were lost so far by reason, those of lost agents among them, as they said last. Those that went with an agent have none.
+func (l *Lead) LossReasons() map[string]int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make(map[string]int)
+	for _, a := range l.agents {
+		for why, n := range a.stood().Reasons {
+			all[why] += n
+		}
+	}
+	return all
+}
+
 // Returns is how many devices that had lost their connections were back so far, those of lost agents among them that others have connected.
 func (l *Lead) Returns() int {
 	return l.all(func(s *protocol.Status) int { return s.Returns }) + l.fates().back

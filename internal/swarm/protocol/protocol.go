@@ -238,6 +238,7 @@ type Status struct {
 	Counts    map[string]int `json:"counts"` // devices by state
 	Lost      int            `json:"lost,omitempty"`
 	Losses    int            `json:"losses,omitempty"`
+	Reasons   map[string]int `json:"reasons,omitempty"` // of connections that were lost: not after Losses has them, nor before
 	Returns   int            `json:"returns,omitempty"`
 	Left      int            `json:"left,omitempty"`
 	Reporters int            `json:"reporters,omitempty"` // devices with an acknowledged report
@@ -265,7 +266,7 @@ type Adopted struct {
 
 // Same reports whether another Status says the same of the devices, at another time.
 func (s *Status) Same(o *Status) bool {
-	return maps.Equal(s.Counts, o.Counts) && s.Lost == o.Lost && s.Losses == o.Losses && s.Returns == o.Returns && s.Left == o.Left &&
+	return maps.Equal(s.Counts, o.Counts) && s.Lost == o.Lost && s.Losses == o.Losses && maps.Equal(s.Reasons, o.Reasons) && s.Returns == o.Returns && s.Left == o.Left &&
 		s.Reporters == o.Reporters && s.Last == o.Last && s.Stage == o.Stage && maps.Equal(s.Adopted, o.Adopted) &&
 		(s.Undelivered > 0) == (o.Undelivered > 0) && (s.Talking > 0) == (o.Talking > 0) && s.Over == o.Over
 }
