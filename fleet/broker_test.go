@@ -213,7 +213,12 @@ func (w *wire) Subscribe(done func(error), filters ...link.Filter) {
 		closed := w.closed
 		if s := w.broker.sessions[w.id]; !closed && s != nil {
 			w.broker.subs[w.id]++
-			s.filters = filters
+			if s.filters = filters; w.broker.lowers {
+				s.filters = slices.Clone(filters)
+				for i := range s.filters {
+					s.filters[i].QoS = 0
+				}
+			}
 		}
 		w.broker.mu.Unlock()
 		if closed {

@@ -76,8 +76,11 @@ func (f *Fleet) contradict(c Contradiction) {
 	}
 }
 
-// lowered tells of a subscription with a lower quality of service than was asked for, for the first device of its group.
+// lowered notes that a subscription has a lower quality of service than was asked for, and tells of it for the first device of its group.
 func (d *device) lowered(granted *link.LoweredError) {
+	if d.line != nil {
+		d.line.grants(granted.Most)
+	}
 	if !d.group.lowered.Swap(true) {
 		d.contradict(Contradiction{Kind: LoweredQoS, Detail: fmt.Sprintf("%s: QoS %d where QoS %d was asked for", d.group.Name, granted.Granted, granted.Asked)})
 	}

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +16,7 @@ type account struct {
 	book.Book[metrics.Started]
 	kind     *kind
 	audience *audience.Audience // of the device's topic; nil where any subscriber will do, and before the first message
+	hearers  *audience.Audience // where any subscriber will do: who may get a message, once somebody asked; nil where nobody knows
 	stages   []from             // of the messages, in their order
 }
 
@@ -362,7 +362,7 @@ func (d *device) sweepDeliveries(now time.Time) {
 	d.eachAccount(now, func(a *account) []book.Ended[metrics.Started] {
 		return a.Sweep(now, func(s int, m metrics.Started, acked time.Time) book.Presence {
 			return d.fleet.presence(s, a.kind.QoS, passing{sent: m.Sent, acked: acked, timeout: d.group.Timeout})
-		})
+		}, func() *audience.Audience { return d.hearers(a) })
 	})
 }
 
@@ -428,39 +428,4 @@ func (d *device) underWay(listens bool) int {
 		n++
 	}
 	return n
-}
-
-// errAudience is returned for a fleet whose messages are for every subscriber, of whom some are not known by their ids.
-var errAudience = errors.New("deliveries to every subscriber need the ids of all who listen")
-
-// addAudiences finds out who listens to what, when messages are for every subscriber.
-func (f *Fleet) addAudiences() error {
-	every := false
-	for _, g := range f.groups {
-		for _, k := range g.kinds {
-			every = every || k.Deliveries == everySubscriber
-		}
-	}
-	if !every {
-		return nil
-	}
-	var all []audience.Subscriber
-	for _, g := range f.groups {
-		if !g.Listens || g.protocol.Twins() {
-			continue
-		}
-		for i, id := range g.IDs {
-			if id == "" {
-				return errAudience
-			}
-			s := audience.Subscriber{Index: g.First + i}
-			for _, filter := range f.filtersOf(g, s.Index, id) {
-				s.Filters = append(s.Filters, filter.Topic)
-				s.NoLocal = s.NoLocal || filter.NoLocal
-			}
-			all = append(all, s)
-		}
-	}
-	f.audiences = audience.New(all)
-	return nil
 }

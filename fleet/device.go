@@ -485,9 +485,12 @@ func (d *device) subscribes(session *opened, now time.Time) {
 		return
 	}
 	var lowered *link.LoweredError
-	if errors.As(answer, &lowered) {
+	switch {
+	case errors.As(answer, &lowered):
 		d.lowered(lowered)
 		answer = nil
+	case answer == nil && d.line != nil:
+		d.line.grants(d.line.asked)
 	}
 	d.endConnecting(d.subscribing, answer)
 	switch {

@@ -80,6 +80,8 @@ type Fleet struct {
 	measures    bool            // that there are such
 	strays      int             // of an account: book.Book.Most
 	longest     time.Duration   // time-out of a group
+
+	heard func() *audience.Index // Fleet.known, asked once
 }
 
 // streams are the streams of what devices do.
@@ -170,6 +172,7 @@ func New(cfg Config) (*Fleet, error) {
 			f.add(i, g.IDs[i-g.at])
 		}
 	}
+	f.heard = sync.OnceValue(f.known)
 	if err := f.addAudiences(); err != nil {
 		return nil, err
 	}
@@ -283,7 +286,7 @@ func (f *Fleet) addGroup(g Group, at int) (*group, error) {
 		f.listeners.Add(int64(len(g.IDs)))
 	}
 	if g.Listens && g.Kept && len(g.IDs) > 0 {
-		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).qos)
+		f.queued = max(f.queued, f.newLine(in, g.First, g.IDs[0]).asked)
 	}
 	f.addActivities(in)
 	return in, nil

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/twinfleet/twinfleet/internal/fleet/book"
@@ -132,20 +133,28 @@ func (d *device) deafens(now time.Time) {
 // line is whether a subscriber whose session is kept has a connection: without one it misses messages with QoS 0, which are kept for nobody.
 type line struct {
 	ear
-	qos byte // of its subscriptions
+	asked byte         // the highest QoS of its subscriptions
+	qos   atomic.Int32 // that the target granted, as far as is known: what comes with less than 1 is kept for nobody
 }
+
+// grants notes the highest QoS that the target granted.
+func (l *line) grants(qos byte) { l.qos.Store(int32(qos)) }
+
+// keepsNone reports whether the target keeps nothing for the subscriber while it is away, though it was asked to.
+func (l *line) keepsNone() bool { return l.asked > 0 && l.qos.Load() == 0 }
 
 func (f *Fleet) newLine(g *group, index int, id string) *line {
 	l := &line{ear: ear{mind: f.mind()}}
 	for _, filter := range f.filtersOf(g, index, id) {
-		l.qos = max(l.qos, filter.QoS)
+		l.asked = max(l.asked, filter.QoS)
 	}
+	l.grants(l.asked)
 	return l
 }
 
 // line is that of a subscriber whose session is kept, if it says whether it gets messages of a QoS; nil when its ear does.
 func (f *Fleet) line(index int, qos byte) *line {
-	if x, ok := f.lines.Load(index); ok && min(qos, x.(*line).qos) == 0 {
+	if x, ok := f.lines.Load(index); ok && min(int32(qos), x.(*line).qos.Load()) == 0 {
 		return x.(*line)
 	}
 	return nil

@@ -16,11 +16,12 @@ func TestWhatIsKeptForASubscriberThatIsAway(t *testing.T) {
 	}{
 		{"kept", 1, 1, true},
 		{"QoS 0 is not", 1, 0, false},
-		{"nor what is asked for with QoS 0", 0, 2, false},
+		{"nor what is granted with QoS 0", 0, 2, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, now := new(Fleet), time.Now()
-			session, l := new(ear), &line{qos: c.subscribed}
+			session, l := new(ear), new(line)
+			l.grants(c.subscribed)
 			session.turns(true, now.Add(-time.Hour))
 			l.turns(true, now.Add(-time.Hour))
 			l.turns(false, now.Add(-time.Minute))

@@ -41,6 +41,7 @@ type Listener struct {
 	Subscriber int       // index of the device
 	There      bool      // it gets messages, or the target keeps them for it
 	Connected  bool      // it has a connection: without one it gets none with QoS 0
+	Unkept     bool      // the target keeps nothing for it while it has none, though it was asked to: it granted QoS 0
 	Until      time.Time // when the target forgets what it keeps for one that is away; zero for never, and for others
 	At         time.Time
 	// Since is, of one that is not There, since when it may have got nothing, where that is before At and told by nobody; zero is At.
@@ -147,6 +148,10 @@ func (f *Fleet) Hears(l Listener) {
 		if !l.Connected && !l.Since.IsZero() {
 			x.(*line).vanishes(l.Since, l.At)
 		}
+		x.(*line).grants(x.(*line).asked)
+		if l.Unkept {
+			x.(*line).grants(0)
+		}
 		n = x.(*line).turns(l.Connected, l.At)
 		x.(*line).keeps(time.Time{}, l.At)
 	}
@@ -160,6 +165,7 @@ func (d *device) tellOthers(at time.Time) {
 		return
 	}
 	l := Listener{Subscriber: d.index, There: d.subscribed, Connected: d.subscribed && (d.line == nil || d.line.open.Load()), At: at}
+	l.Unkept = d.line != nil && d.line.keepsNone()
 	if l.There && !l.Connected {
 		l.Until = d.ear.until.get()
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // keptParts is what becomes of messages of one sensor to two boards with sessions, one of which is away for ten seconds, in a fleet of some parts.
-func keptParts(t *testing.T, n, deliveries int, qos byte, expiry, timeout time.Duration) (account string, latest time.Duration) {
+func keptParts(t *testing.T, n, deliveries int, qos byte, lowers bool, expiry, timeout time.Duration) (account string, latest time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(link.V5, func(id string) []link.Filter {
 			all := boards(id)
@@ -23,6 +23,7 @@ func keptParts(t *testing.T, n, deliveries int, qos byte, expiry, timeout time.D
 			}
 			return all
 		})
+		b.lowers = lowers
 		usual := fleet.Group{Timeout: timeout}
 		s, l := usual, usual
 		s.Name, s.IDs = "sensors", []string{"sensors-0"}
@@ -71,24 +72,27 @@ func TestKeptSubscribersOfOtherParts(t *testing.T) {
 	for _, tt := range []struct {
 		deliveries int
 		qos        byte
+		lowers     bool // the target grants QoS 0
 		expiry     time.Duration
 		timeout    time.Duration
 		latest     time.Duration // the slowest delivery took no less
 	}{
-		{-1, 1, link.MaxExpiry, 20 * time.Second, 8 * time.Second},
-		{-1, 0, link.MaxExpiry, 20 * time.Second, 0},
-		{-1, 1, 3 * time.Second, 20 * time.Second, 0},
-		{-1, 1, 3 * time.Second, 9 * time.Second, 0}, // the board is back before others know of all that came in time
-		{2, 1, link.MaxExpiry, 20 * time.Second, 8 * time.Second},
-		{2, 1, 2 * time.Second, 20 * time.Second, 0},
-		{1, 0, link.MaxExpiry, 20 * time.Second, 0},
-		{2, 0, link.MaxExpiry, 20 * time.Second, 0},
+		{-1, 1, false, link.MaxExpiry, 20 * time.Second, 8 * time.Second},
+		{-1, 0, false, link.MaxExpiry, 20 * time.Second, 0},
+		{-1, 1, false, 3 * time.Second, 20 * time.Second, 0},
+		{-1, 1, false, 3 * time.Second, 9 * time.Second, 0}, // the board is back before others know of all that came in time
+		{2, 1, false, link.MaxExpiry, 20 * time.Second, 8 * time.Second},
+		{2, 1, false, 2 * time.Second, 20 * time.Second, 0},
+		{1, 0, false, link.MaxExpiry, 20 * time.Second, 0},
+		{2, 0, false, link.MaxExpiry, 20 * time.Second, 0},
+		{-1, 1, true, link.MaxExpiry, 20 * time.Second, 0},
+		{2, 1, true, link.MaxExpiry, 20 * time.Second, 0},
 	} {
-		t.Run(fmt.Sprintf("%d deliveries, QoS %d, %v, %v", tt.deliveries, tt.qos, tt.expiry, tt.timeout), func(t *testing.T) {
-			want, _ := keptParts(t, 1, tt.deliveries, tt.qos, tt.expiry, tt.timeout)
+		t.Run(fmt.Sprintf("%d deliveries, QoS %d, lowered %v, %v, %v", tt.deliveries, tt.qos, tt.lowers, tt.expiry, tt.timeout), func(t *testing.T) {
+			want, _ := keptParts(t, 1, tt.deliveries, tt.qos, tt.lowers, tt.expiry, tt.timeout)
 			for _, n := range []int{2, 3} {
-				got, latest := keptParts(t, n, tt.deliveries, tt.qos, tt.expiry, tt.timeout)
-				if got != want || latest < tt.latest || (tt.deliveries < 0 || tt.qos == 0) && !strings.Contains(got, "timeout 0") {
+				got, latest := keptParts(t, n, tt.deliveries, tt.qos, tt.lowers, tt.expiry, tt.timeout)
+				if got != want || latest < tt.latest || (tt.deliveries < 0 || tt.qos == 0 || tt.lowers) && !strings.Contains(got, "timeout 0") {
 					t.Errorf("%d parts, %v at most: %s\none fleet: %s", n, latest, got, want)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 )
 
 // ErrLost is why operations end whose connection ended first.
@@ -240,6 +241,7 @@ func (e *SubscriptionError) Unwrap() error { return ErrSubscription }
 // a target may grant it (MQTT 3.1.1 section 3.8.4, MQTT 5 section 3.8.4).
 type LoweredError struct {
 	Asked, Granted byte // QoS, of the first such filter
+	Most           byte // QoS, the highest that was granted for a filter of the SUBSCRIBE
 }
 
 // Error names both.
@@ -259,7 +261,7 @@ func Granted(asked, codes []byte) error {
 	}
 	for i, code := range codes {
 		if code < asked[i] {
-			return &LoweredError{Asked: asked[i], Granted: code}
+			return &LoweredError{Asked: asked[i], Granted: code, Most: slices.Max(codes)}
 		}
 	}
 	return nil

@@ -299,8 +299,9 @@ const (
 
 // Sweep ends the copies whose time is up. presence says of a subscriber whether it was there for a message for so long that it should have it, by
 // when the target acknowledged that; zero for never. If it was not, and nothing was kept for it, it is not the target's doing that a copy of its
-// own, or of its group, has not come. It may be nil, and has no part in messages for anyone.
-func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T, acked time.Time) Presence) (all []Ended[T]) {
+// own, or of its group, has not come. It may be nil. hearers is asked for the audience of messages for anyone; where that is nil, or hearers is, nobody knows
+// whose absence it may be.
+func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T, acked time.Time) Presence, hearers func() *audience.Audience) (all []Ended[T]) {
 	var due []int64
 	for turn, x := range b.open {
 		if !x.deadline.After(now) {
@@ -310,8 +311,13 @@ func (b *Book[T]) Sweep(now time.Time, presence func(subscriber int, message T, 
 	slices.Sort(due)
 	for _, turn := range due {
 		x := b.open[turn]
-		if x.audience != nil && presence != nil {
-			all = append(all, b.absent(turn, x, x.missing(func(s int) Presence { return presence(s, x.value, x.acked) }))...)
+		how := func(s int) Presence { return presence(s, x.value, x.acked) }
+		switch {
+		case presence == nil:
+		case x.audience != nil:
+			all = append(all, b.absent(turn, x, x.missing(how))...)
+		case hearers != nil:
+			all = append(all, b.absent(turn, x, x.excuse(hearers(), how))...)
 		}
 		if x.left == 0 {
 			continue

@@ -19,7 +19,7 @@ func Example() {
 	b.Expect(book.Message[string]{Turn: 0, Deadline: begin().Add(time.Second), Value: "operation"})
 	b.Acked(0, begin())
 	fmt.Printf("%+v\n", b.Arrived(0, 11, begin(), 2))
-	fmt.Printf("%+v %+v\n", b.Sweep(begin().Add(time.Second), nil), b.Take())
+	fmt.Printf("%+v %+v\n", b.Sweep(begin().Add(time.Second), nil, nil), b.Take())
 	fmt.Printf("%+v %+v\n", b.Arrived(0, 12, begin().Add(2*time.Second), 2), b.Take())
 	// Output:
 	// {Verdict:1 Ends:true Value:operation OutOfOrder:false}
@@ -102,7 +102,7 @@ func TestLateAcknowledgements(t *testing.T) {
 	k := &keeper{t: t, book: book.Book[int]{Anyone: 3}}
 	k.book.Expect(book.Message[int]{Turn: 0, Deadline: begin().Add(time.Second)})
 	k.arrives(0, 0, 0, book.First, false)
-	k.book.Sweep(begin().Add(time.Minute), nil)
+	k.book.Sweep(begin().Add(time.Minute), nil, nil)
 	k.arrives(0, 1, 60, book.Late, false)
 	k.counts(book.Counts{Late: 1})
 	k.book.Acked(0, begin())
@@ -153,16 +153,53 @@ func TestAbsence(t *testing.T) {
 		}
 	}
 	k.send(3, 0, a)
-	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Left)),
+	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Left), nil),
 		book.Ended[int]{Turn: 3, Value: 3, Copies: 2, Why: book.Absent}, book.Ended[int]{Turn: 3, Value: 3, Copies: 1, Why: book.TimedOut, Missing: true})
 	k.counts(book.Counts{Duplicates: 1, Missing: 1})
 	// Whoever was gone before was not sent it: what a group lacks is lost.
 	k.send(4, 0, a)
-	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Gone)),
+	k.ends(k.book.Sweep(begin().Add(time.Minute), one(book.Gone), nil),
 		book.Ended[int]{Turn: 4, Value: 4, Copies: 1, Why: book.Absent}, book.Ended[int]{Turn: 4, Value: 4, Copies: 2, Why: book.TimedOut, Missing: true})
 	k.counts(book.Counts{Duplicates: 1, Missing: 3})
 	k.send(5, 0, a)
-	k.ends(k.book.Sweep(begin().Add(time.Minute), func(int, int, time.Time) book.Presence { return book.Gone }), book.Ended[int]{Turn: 5, Value: 5, Copies: 3, Why: book.Absent})
+	k.ends(k.book.Sweep(begin().Add(time.Minute), func(int, int, time.Time) book.Presence { return book.Gone }, nil), book.Ended[int]{Turn: 5, Value: 5, Copies: 3, Why: book.Absent})
+}
+
+// Of a message for anyone no more is missing than there were subscribers who have it not: who was away may be the one that lacks it.
+func TestAbsentFromAnyone(t *testing.T) {
+	two, group := first([]string{"t"}, []string{"t"}), first([]string{"t"}, []string{"$share/g/t"}, []string{"$share/g/t"})
+	timedOut := func(n int) book.Ended[int] { return book.Ended[int]{Copies: n, Why: book.TimedOut, Missing: true} }
+	absent := func(n int) book.Ended[int] { return book.Ended[int]{Copies: n, Why: book.Absent} }
+	for _, tt := range []struct {
+		name   string
+		anyone int
+		has    []int
+		how    []book.Presence
+		all    *audience.Audience
+		want   []book.Ended[int]
+	}{
+		{"nobody was away", 2, nil, []book.Presence{book.There, book.There}, two, []book.Ended[int]{timedOut(2)}},
+		{"one was away", 2, nil, []book.Presence{book.There, book.Left}, two, []book.Ended[int]{absent(1), timedOut(1)}},
+		{"who was away has it", 2, []int{1}, []book.Presence{book.There, book.Left}, two, []book.Ended[int]{timedOut(1)}},
+		{"who was away has it not", 2, []int{0}, []book.Presence{book.There, book.Gone}, two, []book.Ended[int]{absent(1)}},
+		{"all were away", 2, nil, []book.Presence{book.Gone, book.Left}, two, []book.Ended[int]{absent(2)}},
+		{"others are there", 1, nil, []book.Presence{book.There, book.Left}, two, []book.Ended[int]{timedOut(1)}},
+		{"not all are known", 3, nil, []book.Presence{book.Left, book.Left}, two, []book.Ended[int]{timedOut(3)}},
+		{"none is known", 2, nil, []book.Presence{book.Left, book.Left}, nil, []book.Ended[int]{timedOut(2)}},
+		{"one of a group left", 2, []int{0}, []book.Presence{book.There, book.There, book.Left}, group, []book.Ended[int]{absent(1)}},
+		{"one of a group was gone", 2, []int{0}, []book.Presence{book.There, book.There, book.Gone}, group, []book.Ended[int]{timedOut(1)}},
+		{"a group has it", 2, []int{1}, []book.Presence{book.There, book.There, book.Left}, group, []book.Ended[int]{timedOut(1)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := keeper{t: t, book: book.Book[int]{Anyone: tt.anyone}}
+			k.send(0, 0, nil)
+			for _, s := range tt.has {
+				k.arrives(0, s, 0, book.First, false)
+			}
+			k.ends(k.book.Sweep(begin().Add(time.Minute), func(s int, _ int, _ time.Time) book.Presence { return tt.how[s] },
+				func() *audience.Audience { return tt.all }), tt.want...)
+		})
+	}
 }
 
 // More is lost than is kept: of what is forgotten as many copies are late as were missing, and no other is counted.
@@ -177,7 +214,7 @@ func TestMoreIsLostThanIsKept(t *testing.T) {
 			const many = 3000
 			for turn := range int64(many) {
 				k.send(turn, 0, c.audience)
-				k.book.Sweep(begin().Add(time.Minute), nil)
+				k.book.Sweep(begin().Add(time.Minute), nil, nil)
 			}
 			k.counts(book.Counts{Missing: 2 * many})
 			for turn := range int64(many) {
@@ -201,7 +238,7 @@ func TestTheOldestIsForgotten(t *testing.T) {
 	for turn := range int64(100) {
 		k.send(turn, 0, a)
 		k.arrives(turn, 0, 0, book.First, false)
-		k.book.Sweep(begin().Add(time.Minute), nil)
+		k.book.Sweep(begin().Add(time.Minute), nil, nil)
 		for back := range min(turn+1, 4) {
 			k.arrives(turn-back, 0, 60, book.Duplicate, false)
 		}
@@ -247,7 +284,7 @@ func TestWhatIsForgottenIsCounted(t *testing.T) {
 				}
 			}
 			for _, b := range []*book.Book[int]{&few, &many} {
-				b.Sweep(begin().Add(time.Duration(turn)*time.Second), nil)
+				b.Sweep(begin().Add(time.Duration(turn)*time.Second), nil, nil)
 			}
 		}
 		got, want := few.Take(), many.Take()
@@ -267,7 +304,7 @@ func TestLargeAudiences(t *testing.T) {
 	k, a := &keeper{t: t}, audience.New(all).Of("t", -1)
 	for turn := range int64(10) {
 		k.send(turn, 0, a)
-		k.book.Sweep(begin().Add(time.Minute), nil)
+		k.book.Sweep(begin().Add(time.Minute), nil, nil)
 	}
 	for s := range many {
 		for turn := range int64(10) {

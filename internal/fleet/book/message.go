@@ -47,7 +47,10 @@ func (m *message[T]) place(subscriber int) placing {
 			return surplus
 		}
 		m.seen = append(m.seen, subscriber)
-		m.filled++
+		if m.filled++; m.filled+m.gone > m.slots { // what was waited for is there
+			m.gone--
+			return unawaited
+		}
 		return awaited
 	}
 	if !m.audience.Has(subscriber) {
@@ -173,11 +176,39 @@ func (m *message[T]) missing(presence func(subscriber int) Presence) (n int) {
 		if m.had.has(slot) {
 			continue
 		}
-		left := slices.ContainsFunc(g.Members, func(s int) bool { return presence(s) == Left })
-		if left || !slices.ContainsFunc(g.Members, func(s int) bool { return presence(s) != Gone }) {
+		if away(g, presence) {
 			n += m.miss(slot)
 		}
 	}
+	return n
+}
+
+// away reports whether a group was.
+func away(g *audience.Group, presence func(subscriber int) Presence) bool {
+	left := slices.ContainsFunc(g.Members, func(s int) bool { return presence(s) == Left })
+	return left || !slices.ContainsFunc(g.Members, func(s int) bool { return presence(s) != Gone })
+}
+
+// excuse notes, of a message for anyone, how many copies may not have come because who was to get them was away: no more are missing than subscribers, and
+// groups, of its audience were there and have none. An audience that is smaller than the message is for is not all who listen.
+func (m *message[T]) excuse(all *audience.Audience, presence func(subscriber int) Presence) (n int) {
+	if all == nil || all.Slots() < m.slots {
+		return 0
+	}
+	has := func(s int) bool { return slices.Contains(m.seen, s) }
+	there := all.Slots() - m.filled
+	for _, o := range all.Own {
+		if !has(o.Subscriber) && presence(o.Subscriber) != There {
+			there--
+		}
+	}
+	for _, g := range all.Groups {
+		if !slices.ContainsFunc(g.Members, has) && away(g, presence) {
+			there--
+		}
+	}
+	n = max(0, m.left-max(0, there))
+	m.gone += n
 	return n
 }
 

@@ -24,13 +24,14 @@ type Exchanged struct {
 }
 
 // exchangeVersion is the first byte of what is written.
-const exchangeVersion = 2
+const exchangeVersion = 3
 
 // How a listener stands, in a byte.
 const (
 	isThere byte = 1 << iota
 	isConnected
 	isForgotten // at a time that follows
+	isUnkept
 )
 
 func flag(set bool, x byte) byte {
@@ -50,7 +51,7 @@ func (x *Exchanged) AppendTo(b []byte) []byte {
 	var last int64
 	for _, l := range x.Listeners {
 		b = binary.AppendUvarint(b, uint64(l.Subscriber))
-		how := flag(l.There, isThere) | flag(l.Connected, isConnected) | flag(!l.Until.IsZero(), isForgotten)
+		how := flag(l.There, isThere) | flag(l.Connected, isConnected) | flag(!l.Until.IsZero(), isForgotten) | flag(l.Unkept, isUnkept)
 		b = append(b, how)
 		b, last = appendTime(b, l.At, last)
 		if !l.Until.IsZero() {
@@ -107,8 +108,8 @@ type reader struct {
 func (r *reader) listener() (l fleet.Listener) {
 	l.Subscriber = r.index()
 	how := r.octet()
-	r.bad = r.bad || how >= isForgotten<<1
-	l.There, l.Connected, l.At = how&isThere != 0, how&isConnected != 0, r.time()
+	r.bad = r.bad || how >= isUnkept<<1
+	l.There, l.Connected, l.Unkept, l.At = how&isThere != 0, how&isConnected != 0, how&isUnkept != 0, r.time()
 	if how&isForgotten != 0 {
 		l.Until = r.time()
 	}

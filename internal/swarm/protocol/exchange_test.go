@@ -20,7 +20,7 @@ func exchanged() *rapid.Generator[*protocol.Exchanged] {
 			Within: time.Duration(rapid.Int64().Draw(t, "within")),
 		}
 		for range rapid.IntRange(0, 5).Draw(t, "listeners") {
-			l := fleet.Listener{Subscriber: index.Draw(t, "subscriber"), There: rapid.Bool().Draw(t, "there"), Connected: rapid.Bool().Draw(t, "connected"), At: at.Draw(t, "at")}
+			l := fleet.Listener{Subscriber: index.Draw(t, "subscriber"), There: rapid.Bool().Draw(t, "there"), Connected: rapid.Bool().Draw(t, "connected"), Unkept: rapid.Bool().Draw(t, "unkept"), At: at.Draw(t, "at")}
 			if rapid.Bool().Draw(t, "forgotten") {
 				l.Until = at.Draw(t, "until")
 			}
