@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 )
 
@@ -188,4 +189,17 @@ func TestCount(t *testing.T) {
 			t.Errorf("%s: %+v; want %+v", name, got, tt.want)
 		}
 	}
+}
+
+// In virtual time a machine that takes long for a second was not suspended.
+func TestVirtualTimeIsNoSuspension(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := Count()
+		for began := OwnTime(); OwnTime()-began < 300*time.Millisecond; {
+		}
+		after := Count()
+		if asleep := after.Uptime - before.Uptime - after.At.Sub(before.At); asleep > 100*time.Millisecond {
+			t.Errorf("busy for %s, and suspended for %s", after.Uptime-before.Uptime, asleep)
+		}
+	})
 }

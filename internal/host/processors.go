@@ -20,16 +20,16 @@ type Processors struct {
 	Periods, Held uint64        // of that limit, and those in which it held the process up
 	Waiting       time.Duration // in which something waited for a processor (/proc/pressure/cpu, "some")
 	Uptime        time.Duration // of a clock that goes on while the machine is suspended
-	At            time.Time     // of these figures, by the process's clock, which stands still meanwhile
+	At            time.Time     // of these figures, by a clock that stands still meanwhile, of no date
 }
 
 // Count reads what the kernel counts. It is cheap enough for several times a second.
 func Count() Processors {
 	var p Processors
 	for range 3 { // a process that is stopped between the two clocks would take itself for a machine that was suspended
-		began := time.Now()
+		began := awake()
 		p = countNow()
-		if p.At = time.Now(); p.At.Sub(began) < atOnce {
+		if p.At = awake(); p.At.Sub(began) < atOnce {
 			break
 		}
 	}

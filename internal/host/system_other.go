@@ -58,3 +58,6 @@ func countNow() Processors {
 	// The clock on the wall goes on while the machine is suspended, that of the process does not (package time).
 	return Processors{Count: runtime.NumCPU(), Busy: time.Duration(busy * float64(time.Second)), Uptime: time.Duration(time.Now().UnixNano())}
 }
+
+// awake is the process's clock.
+func awake() time.Time { return time.Now() }
