@@ -81,6 +81,8 @@ func TestDoctorOfDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := "→ give devices certificates that the broker trusts"
+	// A broker that closes with something unread resets the connection, and the alert that says why is lost where the reset comes first.
+	reset := "→ check target.tls: min_version, alpn and server_name, and whether the broker wants certificates of devices"
 	for _, b := range []*broker{mosquitto(t, p, dir), mochi(t, p)} {
 		for _, version := range []string{"3.1.1", "5"} {
 			for name, tt := range map[string]struct {
@@ -115,8 +117,8 @@ func TestDoctorOfDevices(t *testing.T) {
 					if want == "" {
 						want = "accepted for the first device, which speaks MQTT " + version
 					}
-					if !strings.Contains(d.Output(), want) {
-						t.Errorf("want %s\n%s", want, d.Output())
+					if out := d.Output(); !strings.Contains(out, want) && (want != refused || !strings.Contains(out, "connection reset") || !strings.Contains(out, reset)) {
+						t.Errorf("want %s\n%s", want, out)
 					}
 				})
 			}
