@@ -110,8 +110,8 @@ func TestDeafPeer(t *testing.T) {
 		if err := c.subscribe(topics.FilterTwinResponses); err != nil {
 			t.Fatal(err)
 		}
-		full := 0
-		p.locked(func() { // nobody reads
+		deaf, full := make(chan struct{}), 0
+		publish := func() {
 			for range 50 {
 				c.Publish(link.Message{Topic: topics.Telemetry("dev", nil), Payload: make([]byte, 10_000)}, func(err error) {
 					if errors.Is(err, context.DeadlineExceeded) {
@@ -119,15 +119,22 @@ func TestDeafPeer(t *testing.T) {
 					}
 				})
 			}
+		}
+		p.locked(func() { p.deaf = deaf })
+		publish()
+		synctest.Wait() // it has read for the last time: what makes room for more credit
+		publish()
+		p.locked(func() {
 			for range 200 {
 				p.send(0, p.handle("/twin"), amqp.AppendData(nil, nil))
 			}
-			if err := <-c.over; !errors.Is(err, driver.ErrNoTransfer) {
-				t.Errorf("ended with %v", err)
-			}
 		})
-		if full == 0 || full == 50 {
-			t.Errorf("%d of 50 were not sent", full)
+		if err := <-c.over; !errors.Is(err, driver.ErrNoTransfer) {
+			t.Errorf("ended with %v", err)
+		}
+		close(deaf)
+		if full == 0 || full == 100 {
+			t.Errorf("%d of 100 were not sent", full)
 		}
 	})
 }

@@ -46,6 +46,7 @@ type peer struct {
 	parts    []byte
 	first    amqp.Transfer
 	failure  error
+	deaf     chan struct{} // before each read, until it is closed; nil for a peer that reads
 	dials    int
 	done     chan struct{}
 }
@@ -105,6 +106,12 @@ func (p *peer) serve(nc net.Conn) error {
 			return err
 		}
 		if n == 0 {
+			p.mu.Lock()
+			deaf := p.deaf
+			p.mu.Unlock()
+			if deaf != nil {
+				<-deaf
+			}
 			n, err := nc.Read(buffer)
 			if err != nil {
 				return err

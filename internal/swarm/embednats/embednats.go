@@ -116,17 +116,8 @@ func (s *Server) start(ctx context.Context, o Options) (err error) {
 	}
 	log := &logger{to: o.Logger, secret: o.Token}
 	s.nats.SetLoggerV2(log, false, false, false)
-	started := make(chan struct{})
-	go func() {
-		defer close(started)
-		s.nats.Start()
-	}()
-	select {
-	case <-started:
-	case <-ctx.Done():
-		<-started
-		err = context.Cause(ctx)
-	}
+	s.nats.Start()
+	err = context.Cause(ctx)
 	if fatal := log.fatal(); fatal != nil {
 		err = fatal
 	}
