@@ -148,10 +148,11 @@ func (f *Fleet) Hears(l Listener) {
 		if !l.Connected && !l.Since.IsZero() {
 			x.(*line).vanishes(l.Since, l.At)
 		}
-		x.(*line).grants(x.(*line).asked)
+		granted := x.(*line).asked
 		if l.Unkept {
-			x.(*line).grants(0)
+			granted = 0
 		}
+		x.(*line).grants(granted)
 		n = x.(*line).turns(l.Connected, l.At)
 		x.(*line).keeps(time.Time{}, l.At)
 	}

@@ -23,6 +23,7 @@ import (
 const (
 	mostWords = 10
 	mostBytes = 80
+	mostRead  = 4 * mostBytes // is looked at for secrets: one that begins within what is shown is seen as a whole
 )
 
 // Storm is why a connection is lost that a storm of the run itself cut.
@@ -84,13 +85,14 @@ func (r *Reasons) Refused(err error, device string) string {
 
 // told is a reason with the target's own words, as long as it has not said too much.
 func (r *Reasons) told(text, words, device string) string {
+	words = clean.Redact(words[:min(len(words), mostRead)])
 	if len(device) > 1 { // what is said of each device is one reason
 		words = strings.ReplaceAll(words, device, "{device}")
 	}
 	if len(words) > mostBytes {
 		words = strings.ToValidUTF8(words[:mostBytes], "") + "…"
 	}
-	if words = clean.Redact(words); words == "" || !r.admits(words) {
+	if words == "" || !r.admits(words) {
 		return text
 	}
 	return reason.Of(spoken(text + `: "` + words + `"`))

@@ -63,6 +63,10 @@ func TestRefused(t *testing.T) {
 		{&link.RefusedError{Code: 0x99, Message: true, Words: "JSON alone"}, `message refused: payload format invalid (reason code 153): "JSON alone"`},
 		{&link.SubscriptionError{Code: 0x87, Words: "not yours"}, `a topic filter was refused: not authorized (return code 135): "not yours"`},
 		{&link.RefusedError{Code: 0x86, Words: "bad SharedAccessKey=c2VjcmV0"}, `connection refused: bad user name or password (return code 134): "bad SharedAccessKey=[hidden]"`},
+		{ // a key that what is shown ends in
+			&link.RefusedError{Code: 0x86, Words: "the key that this device came with is not the one here, which is this: " + strings.Repeat("aB3", 14) + "x="},
+			`connection refused: bad user name or password (return code 134): "the key that this device came with is not the one here, which is this: [hidden]"`,
+		},
 		{os.ErrDeadlineExceeded, "no answer in time"},
 		{nil, ""},
 	} {

@@ -43,7 +43,7 @@ func (w *work) status(ctx context.Context) {
 
 func (w *work) standing() *protocol.Status {
 	f := w.runner.Fleet()
-	reasons := f.LossReasons()
+	reasons := f.LossReasons() // before Losses, as it says
 	s := &protocol.Status{
 		At: w.told(time.Now()), Reasons: reasons, Counts: f.Counts(), Lost: f.Lost(), Losses: f.Losses(), Returns: f.Returns(), Left: f.Left(),
 		Stage: w.runner.Place().Stage, Clock: w.clock(), Adopted: w.adopted.status(),

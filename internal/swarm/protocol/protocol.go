@@ -238,7 +238,7 @@ type Status struct {
 	Counts    map[string]int `json:"counts"` // devices by state
 	Lost      int            `json:"lost,omitempty"`
 	Losses    int            `json:"losses,omitempty"`
-	Reasons   map[string]int `json:"reasons,omitempty"` // of connections that were lost: not after Losses has them, nor before
+	Reasons   map[string]int `json:"reasons,omitempty"` // why connections were lost, as of the moment of Losses or a little before
 	Returns   int            `json:"returns,omitempty"`
 	Left      int            `json:"left,omitempty"`
 	Reporters int            `json:"reporters,omitempty"` // devices with an acknowledged report
