@@ -32,15 +32,12 @@ func keptParts(t *testing.T, n, deliveries int, qos byte, lowers bool, expiry, t
 		l.Kept, l.Connect.SessionExpiry, l.Backoff = true, expiry, schedule.Backoff{Base: 10 * time.Second}
 		config := fleet.Config{Target: b, Driver: b, Groups: []fleet.Group{s, l}}
 		p, recs := divided(t, n, 50*time.Millisecond, config, func(p *post, part int) *fleet.Others {
+			o := p.others(part)
 			return &fleet.Others{
-				Arrived: func(a fleet.Arrival) { p.arrived <- a },
+				Arrived: o.Arrived,
 				Listens: func(l fleet.Listener) {
-					for other, f := range p.fleets {
-						if other != part {
-							f.Hears(l)
-							f.Hears(l) // what is told twice has no effect
-						}
-					}
+					o.Listens(l)
+					o.Listens(l) // what is told twice has no effect
 				},
 			}
 		})

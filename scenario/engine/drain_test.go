@@ -20,21 +20,27 @@ stages:
 thresholds: {twin_report: ["p(50) < 10s", "error_rate < 1%"], twin_get: ["count >= 10"]}
 `
 
+// unanswered runs a scenario, and does not wait for its last answers, which would take an hour.
+func unanswered(t *testing.T, text string) *report.Run {
+	t.Helper()
+	var eng *engine.Engine
+	eng = engine.New(inMemory(engine.Options{
+		Scenario: decode(t, text), Recorder: punctual(), AllowSaturated: true,
+		Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
+			if e.Kind == report.KindDrain {
+				eng.Stop()
+			}
+		}}},
+	}, calm()))
+	return eng.Run(t.Context())
+}
+
 // Somebody who does not wait for the last answers ends the wait, and nothing else: what has no answer is counted as
 // unanswered, and the run is judged.
 func TestTheWaitCanBeCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var eng *engine.Engine
-		eng = engine.New(inMemory(engine.Options{
-			Scenario: decode(t, deadEnd), Recorder: punctual(), AllowSaturated: true,
-			Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
-				if e.Kind == report.KindDrain {
-					eng.Stop()
-				}
-			}}},
-		}, calm()))
-		run := eng.Run(t.Context()) // which would take an hour
+		run := unanswered(t, deadEnd)
 		x := run.Stages[1].Totals.Find(metrics.OpTwinReport, "robots")
 		// The first may be answered: the stage begins an instant before the hub stalls.
 		if x == nil || x.Count(metrics.Unanswered) < x.Started()/2 || x.Count(metrics.Unanswered)+x.Count(metrics.OK) != x.Started() {
@@ -55,17 +61,8 @@ func TestAWaitThatWasCutIsNoPass(t *testing.T) {
 	for _, thresholds := range []string{"", `thresholds: {twin_report: ["timeouts == 0", "count > 1"]}`} {
 		synctest.Test(t, func(t *testing.T) {
 			text := deadEnd[:strings.Index(deadEnd, "thresholds:")] + thresholds + "\n"
-			var eng *engine.Engine
-			eng = engine.New(inMemory(engine.Options{
-				Scenario: decode(t, text), Recorder: punctual(), AllowSaturated: true,
-				Observers: []report.Observer{report.Funcs{OnEvent: func(e report.Event) {
-					if e.Kind == report.KindDrain {
-						eng.Stop()
-					}
-				}}},
-			}, calm()))
 			const want = "the wait for the last answers was cut short by hand"
-			if run := eng.Run(t.Context()); run.Outcome != report.Interrupted || run.Reason != want || slices.Contains(run.Notes, want) {
+			if run := unanswered(t, text); run.Outcome != report.Interrupted || run.Reason != want || slices.Contains(run.Notes, want) {
 				t.Errorf("%s (%s), notes %q, thresholds %+v; want that it was interrupted, said once", run.Outcome, run.Reason, run.Notes, run.Thresholds)
 			}
 		})
